@@ -1,0 +1,35 @@
+"""Packaging of svtk; the versions that were tested together are pinned in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="svtk",
+    version="0.1.0",
+    description="Small, fast speaker verification, distilled from large speech models",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=find_packages(include=["svtk", "svtk.*"]),
+    install_requires=[
+        "torch>=2.4",
+        "torchaudio>=2.4",
+        "lhotse>=1.28",
+        "kaldiio>=2.18",
+        "speechbrain>=1.0.2",
+        "transformers>=4.46",
+        "safetensors>=0.4",
+        "soundfile>=0.12.1",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "click>=8.1",
+        "pyyaml>=6.0",
+        "tqdm>=4.66",
+        "tensorboard>=2.14",
+    ],
+    extras_require={
+        "demo": ["espeakng-loader>=0.2.4"],
+        "k2": ["k2>=1.23.4"],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "import-linter>=2"],
+    },
+    entry_points={"console_scripts": ["svtk=svtk.cli.main:main"]},
+)

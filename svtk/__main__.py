@@ -1,0 +1,3 @@
+from svtk.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Backends, one file each: hidden states (B, L+1, T, H) to embeddings (B, E)."""

@@ -1,0 +1,1 @@
+"""Lhotse cuts, crops, augmentation and teacher-target reading."""

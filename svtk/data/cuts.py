@@ -1,0 +1,86 @@
+"""Kaldi data directories as Lhotse cuts; the manifest lives beside the Kaldi files as cuts.jsonl.gz."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
+
+from svtk.errors import AudioError, DataError
+from svtk.kaldi.datadir import Utterance, read_data_dir
+
+__all__ = ["SAMPLE_RATE", "load_cuts", "write_cuts"]
+
+SAMPLE_RATE = 16_000
+
+
+def _recording(utterance: Utterance) -> Recording:
+    if utterance.wav.endswith("|"):
+        sources = [AudioSource(type="command", channels=[0], source=utterance.wav[:-1].strip())]
+        num_samples = None
+        if utterance.end is None and utterance.duration is not None:
+            num_samples = round(utterance.duration * SAMPLE_RATE)
+        if num_samples is None:
+            from svtk.data.audio import read_audio
+
+            num_samples = len(read_audio(utterance.wav))
+    else:
+        import soundfile
+
+        sources = [AudioSource(type="file", channels=[0], source=utterance.wav)]
+        try:
+            info = soundfile.info(utterance.wav)
+        except (OSError, RuntimeError) as error:
+            raise AudioError("cannot read audio", path=utterance.wav, found=str(error)) from error
+        if info.samplerate != SAMPLE_RATE or info.channels != 1:
+            raise AudioError(
+                "wrong audio format",
+                path=utterance.wav,
+                found=f"{info.samplerate} Hz, {info.channels} channel(s)",
+                expected="16000 Hz mono",
+                mend="convert it, for example with svtk prepare-folder --convert",
+            )
+        if info.frames == 0:
+            raise AudioError("empty audio", path=utterance.wav, mend="remove the utterance")
+        num_samples = info.frames
+    return Recording(utterance.recording, sources, SAMPLE_RATE, num_samples, num_samples / SAMPLE_RATE)
+
+
+def write_cuts(data_dir: str | os.PathLike) -> CutSet:
+    """Make ``cuts.jsonl.gz`` from the Kaldi files of *data_dir*; one cut per utterance, in utt2spk's order.
+
+    Raises:
+        DataError: the directory is inconsistent, or a segment ends after its recording.
+        AudioError: an audio file is unreadable, empty or not 16 kHz mono.
+    """
+    data = read_data_dir(data_dir)
+    recordings: dict[str, Recording] = {}
+    cuts = []
+    for u in data.utterances:
+        recording = recordings.get(u.recording) or recordings.setdefault(u.recording, _recording(u))
+        end = recording.duration if u.end is None else u.end
+        if end > recording.duration + 0.01:
+            raise DataError(
+                f"segment {u.utt!r} ends at {end} s", path=data.path / "segments", expected=f"at most {recording.duration:.3f} s, the end of {u.recording!r}"
+            )
+        end = min(end, recording.duration)
+        duration = round(end - u.start, 8)
+        supervision = SupervisionSegment(u.utt, recording.id, 0.0, duration, 0, speaker=u.spk, gender=u.gender)
+        cuts.append(MonoCut(u.utt, u.start, duration, 0, [supervision], recording=recording))
+    cut_set = CutSet.from_cuts(cuts)
+    final = data.path / "cuts.jsonl.gz"
+    part = data.path / ".part-cuts.jsonl.gz"
+    cut_set.to_file(part)
+    os.replace(part, final)
+    return cut_set
+
+
+def load_cuts(data_dir: str | os.PathLike) -> CutSet:
+    """The cuts of a data directory, one per utterance; made when missing or older than the Kaldi files."""
+    path = Path(data_dir)
+    manifest = path / "cuts.jsonl.gz"
+    sources = [path / name for name in ("wav.scp", "segments", "utt2spk")]
+    if manifest.exists() and all(not s.exists() or s.stat().st_mtime <= manifest.stat().st_mtime for s in sources):
+        return CutSet.from_file(manifest).to_eager()
+    return write_cuts(path)

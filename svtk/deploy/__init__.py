@@ -1,0 +1,1 @@
+"""Size, compute and speed of models."""

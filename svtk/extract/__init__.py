@@ -1,0 +1,1 @@
+"""Teacher targets and embeddings."""

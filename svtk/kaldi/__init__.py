@@ -1,0 +1,1 @@
+"""Kaldi's files: tables (archives and scripts), data directories, trial lists, scores. kaldiio only here."""

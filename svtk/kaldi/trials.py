@@ -1,0 +1,122 @@
+"""Trial lists and score files.
+
+Two trial layouts, told apart by their content: Kaldi's ``enroll test [target|nontarget]`` and
+VoxCeleb's ``1 enroll test``. Scores are ``enroll test score``, one line per trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+
+from svtk.errors import DataError
+from svtk.kaldi.datadir import write_lines
+
+__all__ = ["Scores", "Trials", "read_scores", "read_trials", "write_scores", "write_trials"]
+
+_LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials:
+    """N trials: keys of both sides, and labels (N,) bool (True = target), or None when unlabelled."""
+
+    enroll: list[str]
+    test: list[str]
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.enroll)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """N scored trials: keys of both sides and float64 scores (N,)."""
+
+    enroll: list[str]
+    test: list[str]
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.enroll)
+
+
+def _rows(path: str) -> list[list[str]]:
+    try:
+        if path == "-":
+            return [line.split() for line in sys.stdin]
+        with open(path, encoding="utf-8") as file:
+            return [line.split() for line in file]
+    except OSError as error:
+        raise DataError(f"cannot read: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise DataError("not UTF-8 text", path=path) from error
+
+
+def read_trials(path: str | os.PathLike) -> Trials:
+    """Read a trial list (``-`` for stdin) of either layout, labelled or not.
+
+    Raises:
+        DataError: empty list, or a line that does not fit the layout of the first (file:line named).
+    """
+    path = os.fspath(path)
+    rows = _rows(path)
+    if not rows:
+        raise DataError("the trial list is empty", path=path)
+    width = len(rows[0])
+    voxceleb = width == 3 and rows[0][0] in ("0", "1") and rows[0][2] not in _LABELS
+    expected = "'1|0 ENROLL TEST'" if voxceleb else "'ENROLL TEST'" if width == 2 else "'ENROLL TEST target|nontarget'"
+    enroll, test, labels = [], [], []
+    for number, row in enumerate(rows, 1):
+        label = None
+        if len(row) == width == 3:
+            label = _LABELS.get(row[0] if voxceleb else row[2])
+        if len(row) != width or width not in (2, 3) or (width == 3 and label is None):
+            raise DataError("malformed trial", path=path, line=number, found=repr(" ".join(row)), expected=expected)
+        sides = row[1:] if voxceleb else row[:2]
+        enroll.append(sides[0])
+        test.append(sides[1])
+        labels.append(label)
+    return Trials(enroll, test, np.array(labels, dtype=bool) if width == 3 else None)
+
+
+def write_trials(path: str | os.PathLike, trials: Trials) -> None:
+    """Write trials in Kaldi's layout."""
+    if trials.labels is None:
+        write_lines(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
+    else:
+        words = ("nontarget", "target")
+        write_lines(path, (f"{e} {t} {words[int(x)]}" for e, t, x in zip(trials.enroll, trials.test, trials.labels, strict=True)))
+
+
+def read_scores(path: str | os.PathLike) -> Scores:
+    """Read ``enroll test score`` lines (``-`` for stdin).
+
+    Raises:
+        DataError: empty file, wrong number of fields, or a score that is not a number.
+    """
+    path = os.fspath(path)
+    rows = _rows(path)
+    if not rows:
+        raise DataError("the score file is empty", path=path)
+    values = np.empty(len(rows))
+    for number, row in enumerate(rows, 1):
+        try:
+            if len(row) != 3:
+                raise ValueError
+            values[number - 1] = float(row[2])
+        except ValueError:
+            raise DataError("malformed score", path=path, line=number, found=repr(" ".join(row)), expected="'ENROLL TEST SCORE'") from None
+    return Scores([row[0] for row in rows], [row[1] for row in rows], values)
+
+
+def write_scores(path: str | os.PathLike, scores: Scores) -> None:
+    """Write ``enroll test score`` lines; ``-`` for stdout."""
+    lines = (f"{e} {t} {s:.6f}" for e, t, s in zip(scores.enroll, scores.test, scores.scores, strict=True))
+    if os.fspath(path) == "-":
+        sys.stdout.writelines(line + "\n" for line in lines)
+    else:
+        write_lines(path, lines)

@@ -1,0 +1,1 @@
+"""Corpora to Kaldi data directories and Lhotse manifests."""

@@ -1,0 +1,1 @@
+"""Scores of trials and metrics of scores; nothing here imports torch."""

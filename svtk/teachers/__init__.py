@@ -1,0 +1,1 @@
+"""Frozen pretrained teachers, one file per architecture family: wav (B, N) to hidden states."""

@@ -1,0 +1,1 @@
+"""Distillation and backend training on SpeechBrain's Brain."""
