@@ -1,0 +1,29 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+existing_file = click.Path(exists=True, dir_okay=False)
+existing_dir = click.Path(exists=True, file_okay=False)
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config FILE`` and ``--set KEY=VALUE``, the latter above the former."""
+    function = click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one configuration value, e.g. student.num_layers=6."
+    )(function)
+    return click.option("--config", type=existing_file, help="YAML configuration (defaults apply below it).")(function)
+
+
+def seed_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--seed``."""
+    return click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")(function)
+
+
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--device``."""
+    return click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda, cuda:1 ...")(function)

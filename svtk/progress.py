@@ -1,0 +1,43 @@
+"""Progress of long work: a tqdm bar on a terminal, plain lines in a log, always on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+__all__ = ["progress"]
+
+T = TypeVar("T")
+_LOG_EVERY = 30.0  # seconds between plain lines
+
+
+def progress(items: Iterable[T], desc: str, total: int | None = None, unit: str = "utt") -> Iterator[T]:
+    """Iterate *items* and show how far it is.
+
+    Args:
+        items: what to iterate.
+        desc: what the work is, for the bar or the log line.
+        total: number of items when *items* has no length.
+        unit: what one item is.
+    """
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=desc, total=total, unit=unit, dynamic_ncols=True)
+        return
+    start = last = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY:
+            last = now
+            of = "" if total is None else f"/{total}"
+            left = "" if not total else f", {(now - start) / count * (total - count):.0f} s left"
+            logging.info("%s: %d%s %s, %.0f s%s", desc, count, of, unit, now - start, left)
+    logging.info("%s: %d %s in %.1f s", desc, count, unit, time.monotonic() - start)
