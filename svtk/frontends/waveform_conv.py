@@ -1,0 +1,71 @@
+"""The waveform frontend of WavLM and of the paper's students: 7 convolutions, LayerNorm, projection."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Config", "WaveformConv", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options; the defaults are the paper's (PAPER: 512 channels, hop 320 samples, dropout 0.1).
+
+    ``channels`` is one width for every layer, or a list of one per layer.
+    """
+
+    channels: int | tuple[int, ...] = 512
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.kernels) != len(self.strides):
+            raise ValueError("kernels and strides must be equally long")
+        if not isinstance(self.channels, int) and len(self.channels) != len(self.kernels):
+            raise ValueError("channels must be one number or one per layer")
+
+
+class WaveformConv(nn.Module):
+    """wav (B, N) to projected frames (B, T, H); T = 149 for 3 s.
+
+    Convolutions without bias, GELU, and GroupNorm with one group per channel after the first only; then
+    LayerNorm, Linear to H and dropout. No positional encoding.
+    """
+
+    def __init__(self, config: Config, hidden_dim: int):
+        super().__init__()
+        count = len(config.kernels)
+        widths = [config.channels] * count if isinstance(config.channels, int) else list(config.channels)
+        self.kernels, self.strides = config.kernels, config.strides
+        self.convs = nn.ModuleList(
+            nn.Conv1d(i, o, k, s, bias=False)
+            for i, o, k, s in zip([1, *widths[:-1]], widths, config.kernels, config.strides, strict=True)
+        )
+        self.group_norm = nn.GroupNorm(widths[0], widths[0])
+        self.norm = nn.LayerNorm(widths[-1])
+        self.projection = nn.Linear(widths[-1], hidden_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that *num_samples* samples give."""
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            num_samples = (num_samples - kernel) // stride + 1
+        return num_samples
+
+    def forward(self, wav: Tensor) -> Tensor:
+        x = wav[:, None]  # (B, 1, N)
+        for index, conv in enumerate(self.convs):
+            x = conv(x)
+            if index == 0:
+                x = self.group_norm(x)
+            x = F.gelu(x)
+        return self.dropout(self.projection(self.norm(x.transpose(1, 2))))  # (B, T, H)
+
+
+def build(config: Config, *, hidden_dim: int) -> WaveformConv:
+    """The frontend projecting to *hidden_dim* channels."""
+    return WaveformConv(config, hidden_dim)
