@@ -135,17 +135,17 @@ class MultiScaleMixing(nn.Module):
                 return GroupMLP(groups, config.group_dim, config.expansion)
             return ChannelMLP(dim, config.expansion)
 
-        self.full = channel_mlp()
-        self.half = channel_mlp() if config.msm else None
+        self.full_rate = channel_mlp()
+        self.half_rate = channel_mlp() if config.msm else None
         self.group_conv = nn.Conv1d(dim, dim, 3, padding=1, groups=groups) if config.gcm else None
         self.join = nn.Linear(dim, dim) if config.gcm else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) to (B, T, H)."""
-        y = self.full(x)
-        if self.half is not None:
+        y = self.full_rate(x)
+        if self.half_rate is not None:
             coarse = F.avg_pool1d(x.transpose(1, 2), 2).transpose(1, 2)  # (B, T // 2, H)
-            coarse = self.half(coarse).transpose(1, 2)
+            coarse = self.half_rate(coarse).transpose(1, 2)
             y = y + F.interpolate(coarse, size=x.shape[1], mode="linear", align_corners=False).transpose(1, 2)
         if self.group_conv is not None:
             y = self.join(F.gelu(self.group_conv(y.transpose(1, 2)).transpose(1, 2)))
