@@ -87,10 +87,7 @@ def apply_overrides(mapping: dict[str, Any], overrides: typing.Sequence[str]) ->
         node: Any = result
         *parents, last = dotted.split(".")
         for key in parents:
-            if isinstance(node, list):
-                node = node[_list_index(node, key, override)]
-            else:
-                node = node.setdefault(key, {})
+            node = node[_list_index(node, key, override)] if isinstance(node, list) else node.setdefault(key, {})
             if not isinstance(node, (dict, list)):
                 raise ConfigError("--set goes through a plain value", found=repr(override), mend=f"{key!r} has no keys")
         if isinstance(node, list):
@@ -106,7 +103,9 @@ def _list_index(node: list, key: str, override: str) -> int:
     return int(key)
 
 
-def from_mapping(cls: type[T], mapping: dict[str, Any] | None, where: str = "", path: str | os.PathLike | None = None) -> T:
+def from_mapping(
+    cls: type[T], mapping: dict[str, Any] | None, where: str = "", path: str | os.PathLike | None = None
+) -> T:
     """Build the dataclass *cls* from a mapping, checking every key and type.
 
     Args:

@@ -49,7 +49,9 @@ def configure(kind: str, spec: dict[str, Any], where: str = "", path: Any = None
     """
     where = where or kind
     if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
-        raise ConfigError(f"{where!r} needs a name", path=path, found=repr(spec), expected=f"one of {', '.join(names(kind))}")
+        raise ConfigError(
+            f"{where!r} needs a name", path=path, found=repr(spec), expected=f"one of {', '.join(names(kind))}"
+        )
     name = spec["name"]
     known = names(kind)
     if name not in known:

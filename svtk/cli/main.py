@@ -45,7 +45,9 @@ def svtk() -> None:
 
 def main() -> None:
     """Entry point: one ``Error:`` line and exit code 1 for an :class:`SvtkError`; 2 for wrong usage."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
     try:
         svtk.main(prog_name="svtk", standalone_mode=False)
     except SvtkError as error:

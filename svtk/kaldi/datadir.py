@@ -81,7 +81,9 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
     """
     path = Path(path)
     if not (path / "wav.scp").is_file():
-        raise DataError("not a Kaldi data directory", path=path, found="no wav.scp", mend="make it with svtk prepare-folder")
+        raise DataError(
+            "not a Kaldi data directory", path=path, found="no wav.scp", mend="make it with svtk prepare-folder"
+        )
     wavs = read_map(path / "wav.scp", "RECORDING WAV")
     utt2spk = read_map(path / "utt2spk", "UTT SPK")
     if not utt2spk:
@@ -99,12 +101,21 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
                 recording, start, end = fields[0], float(fields[1]), float(fields[2])
             except (IndexError, ValueError):
                 raise DataError(
-                    "malformed segment", path=segments_path, line=number, found=repr(rest), expected="'UTT RECORDING START END'"
+                    "malformed segment",
+                    path=segments_path,
+                    line=number,
+                    found=repr(rest),
+                    expected="'UTT RECORDING START END'",
                 ) from None
             if not 0 <= start < end:
                 raise DataError("a segment must have 0 <= start < end", path=segments_path, line=number, found=rest)
             if recording not in wavs:
-                raise DataError(f"recording {recording!r} is not in wav.scp", path=segments_path, line=number, mend="add it to wav.scp")
+                raise DataError(
+                    f"recording {recording!r} is not in wav.scp",
+                    path=segments_path,
+                    line=number,
+                    mend="add it to wav.scp",
+                )
             spans[utt] = (recording, start, end)
         known, known_name = spans, "segments"
     else:
@@ -116,7 +127,11 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
         _agree(path, "spk2utt", listed, "utt2spk", utt2spk)
         for number, (utt, spk) in enumerate(utt2spk.items(), 1):
             if listed[utt] != spk:
-                raise DataError(f"{utt!r} belongs to {spk!r} here, to {listed[utt]!r} in spk2utt", path=path / "utt2spk", line=number)
+                raise DataError(
+                    f"{utt!r} belongs to {spk!r} here, to {listed[utt]!r} in spk2utt",
+                    path=path / "utt2spk",
+                    line=number,
+                )
     if durations:
         _agree(path, "utt2spk", utt2spk, "utt2dur", durations)
     utterances = []
@@ -130,12 +145,18 @@ def _agree(path: Path, left_name: str, left: dict, right_name: str, right: dict)
     for number, key in enumerate(left, 1):
         if key not in right:
             raise DataError(
-                f"{key!r} is not in {right_name}", path=path / left_name, line=number, mend=f"add it to {right_name} or remove it here"
+                f"{key!r} is not in {right_name}",
+                path=path / left_name,
+                line=number,
+                mend=f"add it to {right_name} or remove it here",
             )
     for number, key in enumerate(right, 1):
         if key not in left:
             raise DataError(
-                f"{key!r} is not in {left_name}", path=path / right_name, line=number, mend=f"add it to {left_name} or remove it here"
+                f"{key!r} is not in {left_name}",
+                path=path / right_name,
+                line=number,
+                mend=f"add it to {left_name} or remove it here",
             )
 
 
@@ -166,11 +187,18 @@ def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> 
         raise DataError("no utterances to write", path=path)
     for left, right in zip(utterances, utterances[1:], strict=False):
         if left.utt == right.utt:
-            raise DataError(f"utterance {left.utt!r} stands twice", path=path, found=f"{left.wav} and {right.wav}", mend="rename one")
+            raise DataError(
+                f"utterance {left.utt!r} stands twice",
+                path=path,
+                found=f"{left.wav} and {right.wav}",
+                mend="rename one",
+            )
     for u in utterances:
         for name in (u.utt, u.spk, u.recording):
             if not name or any(c.isspace() for c in name):
-                raise DataError("an id may not hold white space", path=path, found=repr(name), mend="rename the file or folder")
+                raise DataError(
+                    "an id may not hold white space", path=path, found=repr(name), mend="rename the file or folder"
+                )
     path.mkdir(parents=True, exist_ok=True)
     spk2utt: dict[str, list[str]] = {}
     for u in utterances:

@@ -41,7 +41,9 @@ def _split(spec: str, options: set[str], what: str) -> tuple[list[str], list[str
             f"not a {what}",
             found=repr(spec),
             expected="ark:FILE, scp:FILE or, for output, ark,scp:FILE.ark,FILE.scp",
-            mend=f"unknown option {unknown[0]!r}" if colon and kinds and unknown else "put 'ark:' or 'scp:' before the file",
+            mend=f"unknown option {unknown[0]!r}"
+            if colon and kinds and unknown
+            else "put 'ark:' or 'scp:' before the file",
         )
     return kinds, words, [rest.strip()]
 

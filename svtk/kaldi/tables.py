@@ -173,10 +173,16 @@ class ScpReader:
                 fields = raw.decode("utf-8", "replace").strip().split(None, 1)
                 if len(fields) != 2:
                     raise DataError(
-                        "malformed script line", path=path, line=number, found=repr(" ".join(fields)), expected="'KEY FILE:OFFSET'"
+                        "malformed script line",
+                        path=path,
+                        line=number,
+                        found=repr(" ".join(fields)),
+                        expected="'KEY FILE:OFFSET'",
                     )
                 if fields[0] in self._entries:
-                    raise DataError(f"key {fields[0]!r} stands twice", path=path, line=number, mend="keep one of the two")
+                    raise DataError(
+                        f"key {fields[0]!r} stands twice", path=path, line=number, mend="keep one of the two"
+                    )
                 self._entries[fields[0]] = fields[1]
 
     def __iter__(self) -> Iterator[str]:
@@ -197,7 +203,9 @@ class ScpReader:
         archive, slices = (entry[:-1].rsplit("[", 1) + [None])[:2] if entry.endswith("]") else (entry, None)
         try:
             if slices is None and not archive.endswith("|"):
-                path, _, offset = archive.rpartition(":") if archive.rpartition(":")[2].isdigit() else (archive, "", "0")
+                path, _, offset = (
+                    archive.rpartition(":") if archive.rpartition(":")[2].isdigit() else (archive, "", "0")
+                )
                 with open(path, "rb") as file:
                     file.seek(int(offset))
                     return _read_entry(file, path, key)
@@ -223,7 +231,10 @@ def read_vectors(rspecifier: str) -> tuple[list[str], np.ndarray]:
     for key, array in read_table(rspecifier):
         if array.ndim != 1 or (rows and array.shape != rows[0].shape):
             raise DataError(
-                f"entry {key!r} does not fit", path=rspecifier, found=f"shape {array.shape}", expected=f"a vector{' of ' + str(rows[0].shape[0]) if rows else ''}"
+                f"entry {key!r} does not fit",
+                path=rspecifier,
+                found=f"shape {array.shape}",
+                expected=f"a vector{' of ' + str(rows[0].shape[0]) if rows else ''}",
             )
         keys.append(key)
         rows.append(np.asarray(array, dtype=np.float32))
@@ -262,7 +273,9 @@ class TableWriter:
         else:
             self._open_part(Path(ark), resume, fingerprint)
         if self.spec.scp is not None and self._part is None:
-            raise DataError("an scp file needs an archive on disk", found=repr(wspecifier), expected="ark,scp:FILE.ark,FILE.scp")
+            raise DataError(
+                "an scp file needs an archive on disk", found=repr(wspecifier), expected="ark,scp:FILE.ark,FILE.scp"
+            )
         self._offset = self._file.tell() if self._part is not None else 0
 
     def _open_part(self, ark: Path, resume: bool, fingerprint: Any) -> None:
@@ -271,7 +284,13 @@ class TableWriter:
         try:
             ark.parent.mkdir(parents=True, exist_ok=True)
             note = json.dumps(fingerprint, sort_keys=True)
-            if resume and not self.spec.text and self._note.exists() and self._part.exists() and self._note.read_text() == note:
+            if (
+                resume
+                and not self.spec.text
+                and self._note.exists()
+                and self._part.exists()
+                and self._note.read_text() == note
+            ):
                 end = self._scan_part()
                 self._file = open(self._part, "r+b")
                 self._file.truncate(end)
@@ -301,7 +320,9 @@ class TableWriter:
             DataError: the key has white space or was written before, or the disk is full.
         """
         if key in self.done or not key or any(c.isspace() for c in key):
-            raise DataError(f"key {key!r} {'was written before' if key in self.done else 'is not a Kaldi key'}", path=self.spec.ark)
+            raise DataError(
+                f"key {key!r} {'was written before' if key in self.done else 'is not a Kaldi key'}", path=self.spec.ark
+            )
         array = np.asarray(array)
         if array.dtype not in (np.float32, np.float64):
             array = array.astype(np.float32)

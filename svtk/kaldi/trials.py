@@ -89,7 +89,10 @@ def write_trials(path: str | os.PathLike, trials: Trials) -> None:
         write_lines(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
     else:
         words = ("nontarget", "target")
-        write_lines(path, (f"{e} {t} {words[int(x)]}" for e, t, x in zip(trials.enroll, trials.test, trials.labels, strict=True)))
+        write_lines(
+            path,
+            (f"{e} {t} {words[int(x)]}" for e, t, x in zip(trials.enroll, trials.test, trials.labels, strict=True)),
+        )
 
 
 def read_scores(path: str | os.PathLike) -> Scores:
@@ -109,7 +112,9 @@ def read_scores(path: str | os.PathLike) -> Scores:
                 raise ValueError
             values[number - 1] = float(row[2])
         except ValueError:
-            raise DataError("malformed score", path=path, line=number, found=repr(" ".join(row)), expected="'ENROLL TEST SCORE'") from None
+            raise DataError(
+                "malformed score", path=path, line=number, found=repr(" ".join(row)), expected="'ENROLL TEST SCORE'"
+            ) from None
     return Scores([row[0] for row in rows], [row[1] for row in rows], values)
 
 

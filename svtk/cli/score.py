@@ -1,0 +1,25 @@
+"""``svtk score``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    epilog="\b\nExample:\n  svtk score data/trials/vox1_o scp:exp/embeddings.scp scp:exp/embeddings.scp exp/scores"
+)
+@click.option("--mean", metavar="RSPECIFIER", help="Subtract the mean of these vectors from both sides first.")
+@click.argument("trials")
+@click.argument("enroll_rspecifier")
+@click.argument("test_rspecifier")
+@click.argument("scores")
+def command(mean: str | None, trials: str, enroll_rspecifier: str, test_rspecifier: str, scores: str) -> None:
+    """Score trials by the cosine of length-normalised embeddings.
+
+    Reads the trial list TRIALS (labels are ignored; - is stdin) and the embeddings of both sides, which may
+    be the same table; writes "enroll test score" lines in the list's order to SCORES (- is stdout).
+    """
+    from svtk.kaldi.trials import write_scores
+    from svtk.score.cosine import score_trials
+
+    write_scores(scores, score_trials(trials, enroll_rspecifier, test_rspecifier, mean))
