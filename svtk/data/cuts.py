@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.datadir import Utterance, read_data_dir
 
-__all__ = ["SAMPLE_RATE", "load_cuts", "write_cuts"]
+__all__ = ["SAMPLE_RATE", "Located", "load_cuts", "locate", "write_cuts"]
 
 SAMPLE_RATE = 16_000
 
@@ -84,3 +85,22 @@ def load_cuts(data_dir: str | os.PathLike) -> CutSet:
     if manifest.exists() and all(not s.exists() or s.stat().st_mtime <= manifest.stat().st_mtime for s in sources):
         return CutSet.from_file(manifest).to_eager()
     return write_cuts(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """Where the audio of a cut lies: ``wav`` is a path or a pipe; start and length in samples."""
+
+    utt: str
+    spk: str | None
+    wav: str
+    start: int
+    num_samples: int
+
+
+def locate(cut: MonoCut) -> Located:
+    """The audio behind a cut, for :func:`svtk.data.audio.read_audio`."""
+    source = cut.recording.sources[0]
+    wav = f"{source.source} |" if source.type == "command" else source.source
+    spk = cut.supervisions[0].speaker if cut.supervisions else None
+    return Located(cut.id, spk, wav, round(cut.start * SAMPLE_RATE), cut.num_samples)

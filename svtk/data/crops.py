@@ -1,0 +1,174 @@
+"""Random training crops of utterances, on the frame grid, each a function of (seed, epoch, utterance) alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from torch.utils.data import Dataset, Sampler
+
+from svtk.data.audio import read_audio, repeat_to
+from svtk.data.augment import Augmenter
+from svtk.data.cuts import locate
+from svtk.data.targets import Targets
+from svtk.errors import DataError
+from svtk.progress import progress
+
+__all__ = ["Batch", "CropDataset", "EpochSampler", "collate"]
+
+
+@dataclasses.dataclass
+class Batch:
+    """B crops.
+
+    Attributes:
+        wav: what the student hears (B, N), augmented.
+        clean: what the teacher hears (B, N); *wav* itself where nothing was augmented.
+        label: speaker index (B,).
+        targets: cached teacher states {layer: (B, T, H)}, or None.
+        utterances: whole clean utterances, each (N_i,), or None.
+        start_frames: first frame of each crop in its utterance.
+    """
+
+    wav: torch.Tensor
+    clean: torch.Tensor
+    label: torch.Tensor
+    targets: dict[int, torch.Tensor] | None
+    utterances: list[torch.Tensor] | None
+    start_frames: list[int]
+
+    def to(self, device: Any, **_: Any) -> Batch:
+        """A copy on *device*."""
+
+        def move(x: torch.Tensor) -> torch.Tensor:
+            return x.to(device)
+
+        return Batch(
+            move(self.wav),
+            move(self.clean),
+            move(self.label),
+            None if self.targets is None else {k: move(v) for k, v in self.targets.items()},
+            None if self.utterances is None else [move(u) for u in self.utterances],
+            self.start_frames,
+        )
+
+
+class CropDataset(Dataset):
+    """One random crop per utterance and epoch.
+
+    Args:
+        cuts: training utterances.
+        crop_samples: N; shorter utterances are repeated to it.
+        grid: crops start on multiples of this many samples (320: one frame).
+        seed: with the epoch and the utterance's place, decides every crop and augmentation.
+        augmenter: makes the student's side noisy, or None.
+        targets: cached teacher targets to slice along, and frames per crop, or None.
+        whole: also give the whole utterance (for a teacher that hears all of it).
+        cache: keep decoded audio in memory as 16-bit integers.
+
+    Raises:
+        DataError: fewer than two speakers.
+    """
+
+    def __init__(
+        self,
+        cuts: CutSet,
+        crop_samples: int,
+        *,
+        grid: int = 320,
+        seed: int = 0,
+        augmenter: Augmenter | None = None,
+        targets: Targets | None = None,
+        crop_frames: int = 0,
+        whole: bool = False,
+        cache: bool = False,
+    ):
+        self.items = [locate(cut) for cut in cuts]
+        self.speakers = sorted({item.spk for item in self.items if item.spk is not None})
+        if len(self.speakers) < 2:
+            raise DataError("training needs at least two speakers", found=f"{len(self.speakers)}")
+        self._label = {spk: index for index, spk in enumerate(self.speakers)}
+        self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
+        self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
+        self.epoch = 0
+        self._cache: list[np.ndarray] | None = None
+        if cache:
+            self._cache = [np.round(self._read(i) * 32767).astype(np.int16) for i in progress(range(len(self.items)), "read audio")]
+        if targets is not None:
+            targets.check([item.utt for item in self.items])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def _read(self, index: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
+        item = self.items[index]
+        return read_audio(item.wav, item.start + start, item.num_samples if num_samples is None else num_samples)
+
+    def _samples(self, index: int, start: int, num_samples: int) -> np.ndarray:
+        if self._cache is not None:
+            return self._cache[index][start : start + num_samples].astype(np.float32) / 32767
+        return self._read(index, start, num_samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.items[index]
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        size = self.crop_samples
+        start_frame = int(rng.integers(max(0, item.num_samples - size) // self.grid + 1))
+        start = start_frame * self.grid
+        clean = repeat_to(self._samples(index, start, min(size, item.num_samples)), size)
+        example = {
+            "clean": clean,
+            "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
+            "label": self._label[item.spk],
+            "start_frame": start // 320,
+        }
+        if self.targets is not None:
+            example["targets"] = self.targets.read(item.utt, start // 320, self.crop_frames)
+        if self.whole:
+            example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
+        return example
+
+
+def collate(examples: Sequence[dict[str, Any]]) -> Batch:
+    """Stack examples of :class:`CropDataset`."""
+
+    def stack(key: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([example[key] for example in examples]))
+
+    targets = None
+    if "targets" in examples[0]:
+        layers = examples[0]["targets"]
+        targets = {layer: torch.from_numpy(np.stack([e["targets"][layer] for e in examples])) for layer in layers}
+    clean = stack("clean")
+    same = all(example["wav"] is example["clean"] for example in examples)
+    return Batch(
+        clean if same else stack("wav"),
+        clean,
+        torch.tensor([example["label"] for example in examples]),
+        targets,
+        [torch.from_numpy(e["utterance"]) for e in examples] if "utterance" in examples[0] else None,
+        [example["start_frame"] for example in examples],
+    )
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Batches of a permutation that depends on (seed, epoch) alone; the last, smaller batch is dropped.
+
+    An epoch of a corpus smaller than one batch is one batch of all of it.
+    """
+
+    def __init__(self, dataset: CropDataset, batch_size: int):
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+
+    def __len__(self) -> int:
+        return len(self.dataset) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self.dataset.seed, self.dataset.epoch)).permutation(len(self.dataset))
+        for i in range(len(self)):
+            yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()

@@ -1,0 +1,235 @@
+"""A whole speaker model: encoder (student or teacher), backend, window; and its MODEL_DIR on disk.
+
+A MODEL_DIR holds ``config.yaml`` (what the model is) and ``model.safetensors`` (its weights); a teacher's
+encoder stays where it was loaded from, or in ``encoder/`` when it was trained here. Loading never runs
+code from the directory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from svtk.config import from_mapping, load_yaml, save_yaml
+from svtk.errors import ConfigError, ModelError
+from svtk.registry import configure
+
+__all__ = ["FRAME", "ModelConfig", "SpeakerModel", "StudentEncoder", "build_model", "load_model", "save_model"]
+
+SAMPLE_RATE = 16_000
+#: samples per frame of 20 ms
+FRAME = 320
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What ``config.yaml`` of a MODEL_DIR says.
+
+    ``window`` is the length in seconds of the windows that the encoder sees; ``frontend`` and ``student``
+    belong to a student, ``teacher`` to a teacher.
+    """
+
+    kind: Literal["student", "teacher"]
+    window: float
+    backend: dict
+    frontend: dict | None = None
+    student: dict | None = None
+    teacher: dict | None = None
+    format: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        needed = ("frontend", "student") if self.kind == "student" else ("teacher",)
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"a {self.kind} needs {name!r}")
+        if self.window <= 0:
+            raise ValueError("window must be positive")
+
+
+class StudentEncoder(nn.Module):
+    """Frontend and student: wav (B, N) of one window to L+1 hidden states (B, T, H)."""
+
+    def __init__(self, frontend: nn.Module, student: nn.Module, hidden_dim: int, num_hidden: int):
+        super().__init__()
+        self.frontend, self.student = frontend, student
+        self.hidden_dim, self.num_hidden = hidden_dim, num_hidden
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of 20 ms that *num_samples* samples give."""
+        return self.frontend.num_frames(num_samples)
+
+    def forward(self, wav: Tensor) -> list[Tensor]:
+        return self.student(self.frontend(wav))
+
+
+class SpeakerModel(nn.Module):
+    """Encoder and backend; ``config`` says how to build it again.
+
+    Attributes:
+        window_samples: samples of the window that :attr:`encoder` sees.
+        window_frames: frames T of that window.
+    """
+
+    def __init__(self, config: ModelConfig, encoder: nn.Module, backend: nn.Module):
+        super().__init__()
+        self.config = config
+        self.encoder, self.backend = encoder, backend
+        self.window_samples = round(config.window * SAMPLE_RATE)
+        self.window_frames = encoder.num_frames(self.window_samples)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.backend.embedding_dim
+
+    def forward(self, wav: Tensor) -> tuple[list[Tensor], Tensor]:
+        """One window each, wav (B, window_samples), to hidden states and embeddings (B, E)."""
+        hidden = self.encoder(wav)
+        return hidden, self.backend(hidden)
+
+    @torch.inference_mode()
+    def embed_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> Tensor:
+        """Embeddings (len(wavs), E) of utterances of any length, each (N,), N at least one window.
+
+        Windows of T frames cover the utterance; the last is aligned with its end and gives only the frames
+        that the one before did not. The stitched hidden states go through the backend utterance by
+        utterance, so that an embedding depends on nothing else in the batch.
+        """
+        starts = [self._cover_starts(len(wav)) for wav in wavs]
+        windows = self._windows(wavs, starts)
+        hidden: list[list[Tensor]] = []
+        for part in windows.split(batch_size):
+            states = self.encoder(part)
+            hidden.extend([state[i] for state in states] for i in range(len(part)))
+        embeddings, index = [], 0
+        for utterance_starts in starts:
+            pieces = hidden[index : index + len(utterance_starts)]
+            index += len(utterance_starts)
+            done, stitched = 0, []
+            for start, states in zip(utterance_starts, pieces, strict=True):
+                first = start // FRAME
+                stitched.append([state[done - first :] for state in states])
+                done = first + self.window_frames
+            layers = [torch.cat(states)[None] for states in zip(*stitched, strict=True)]
+            embeddings.append(self.backend(layers)[0])
+        return torch.stack(embeddings)
+
+    @torch.inference_mode()
+    def embed_crops(self, wavs: Sequence[Tensor], num_crops: int = 10, batch_size: int = 8) -> Tensor:
+        """Embeddings (len(wavs), E): the mean of the length-normalised embeddings of evenly spaced crops.
+
+        The inner product of two such means is the mean of the num_crops² pair scores, the paper's test
+        protocol; their cosine differs from it by the lengths of the two means.
+        """
+        starts = []
+        for wav in wavs:
+            room = len(wav) - self.window_samples
+            count = min(num_crops, room + 1)
+            starts.append([round(i * room / max(1, count - 1)) for i in range(count)])
+        windows = self._windows(wavs, starts)
+        rows = torch.cat([self(part)[1] for part in windows.split(batch_size)])
+        rows = nn.functional.normalize(rows)
+        return torch.stack([part.mean(0) for part in rows.split([len(s) for s in starts])])
+
+    def _cover_starts(self, num_samples: int) -> list[int]:
+        frames = (num_samples - self.window_samples) // FRAME + self.window_frames
+        starts = list(range(0, frames - self.window_frames + 1, self.window_frames))
+        if starts[-1] + self.window_frames < frames:
+            starts.append(frames - self.window_frames)
+        return [start * FRAME for start in starts]
+
+    def _windows(self, wavs: Sequence[Tensor], starts: Sequence[Sequence[int]]) -> Tensor:
+        size = self.window_samples
+        return torch.stack([w[s : s + size] for w, ss in zip(wavs, starts, strict=True) for s in ss])
+
+
+def build_model(config: ModelConfig, *, base: Path | None = None, frozen: bool = True, path: Any = None) -> SpeakerModel:
+    """Build a model with fresh weights (a teacher's encoder is loaded from its source).
+
+    Args:
+        config: what to build.
+        base: directory that a relative teacher source may lie in.
+        frozen: for a teacher, whether its encoder is frozen.
+        path: configuration file, for messages.
+    """
+    if config.kind == "teacher":
+        spec = dict(config.teacher)
+        if base is not None and (base / spec["source"]).exists():
+            spec["source"] = str(base / spec["source"])
+        encoder = configure("teachers", spec, "teacher", path).build(frozen=frozen)
+    else:
+        student = configure("students", config.student, "student", path)
+        frontend = configure("frontends", config.frontend, "frontend", path).build(hidden_dim=student.config.hidden_dim)
+        frames = frontend.num_frames(round(config.window * SAMPLE_RATE))
+        if frames < 2:
+            raise ConfigError("the window is too short", path=path, found=f"{config.window} s, {frames} frame(s)")
+        encoder = StudentEncoder(
+            frontend, student.build(num_frames=frames), student.config.hidden_dim, student.config.num_layers + 1
+        )
+    backend = configure("backends", config.backend, "backend", path)
+    return SpeakerModel(config, encoder, backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim))
+
+
+def load_model(directory: str | os.PathLike, device: str = "cpu", *, frozen: bool = True) -> SpeakerModel:
+    """Load a MODEL_DIR, in evaluation mode.
+
+    Raises:
+        ModelError: it is not a MODEL_DIR, or its weights are those of another architecture.
+    """
+    directory = Path(directory)
+    if not (directory / "config.yaml").exists():
+        raise ModelError("not a model directory", path=directory, found="no config.yaml", mend="give the output of distill or train-teacher")
+    file = directory / "config.yaml"
+    config = from_mapping(ModelConfig, load_yaml(file), path=file)
+    model = build_model(config, base=directory, frozen=frozen, path=file)
+    weights_file = directory / "model.safetensors"
+    try:
+        weights = load_file(weights_file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read weights: {error}", path=weights_file, mend="train the model again") from error
+    check_state(model, weights, weights_file)
+    model.load_state_dict(weights, strict=False)
+    return model.to(device).eval()
+
+
+def _own_state(model: SpeakerModel) -> dict[str, Tensor]:
+    """The weights that MODEL_DIR holds: all of a student, a teacher's backend."""
+    state = model.state_dict()
+    if model.config.kind == "teacher":
+        state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
+    return state
+
+
+def check_state(model: SpeakerModel, weights: dict[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless *weights* have just the names and shapes that *model* expects."""
+    wanted = _own_state(model)
+    mend = "use the config.yaml that was saved with these weights"
+    for key in [*wanted, *weights]:
+        if key not in weights or key not in wanted:
+            side = "missing" if key not in weights else "unexpected"
+            raise ModelError(f"weights of another architecture: {key!r} is {side}", path=path, mend=mend)
+        if weights[key].shape != wanted[key].shape:
+            raise ModelError(
+                f"weights of another architecture: {key!r}",
+                path=path,
+                found=f"shape {tuple(weights[key].shape)}",
+                expected=f"{tuple(wanted[key].shape)}",
+                mend=mend,
+            )
+
+
+def save_model(model: SpeakerModel, directory: str | os.PathLike) -> None:
+    """Write config.yaml and, last and by rename, model.safetensors."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_yaml(dataclasses.asdict(model.config), directory / "config.yaml")
+    part = directory / "model.safetensors.part"
+    save_file({key: value.detach().cpu().contiguous() for key, value in _own_state(model).items()}, part)
+    os.replace(part, directory / "model.safetensors")

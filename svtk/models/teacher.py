@@ -1,0 +1,61 @@
+"""Find out what a teacher is, from a hub name, a Hugging Face directory or an svtk MODEL_DIR."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from svtk.config import load_yaml
+from svtk.errors import ModelError
+from svtk.registry import configure, names
+
+__all__ = ["load_teacher", "teacher_spec"]
+
+
+def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
+    """``{name: wavlm, source: ...}`` of a teacher.
+
+    Args:
+        source: a hub name such as ``microsoft/wavlm-large``, a directory that Hugging Face saved
+            (config.json), or an svtk teacher's MODEL_DIR (config.yaml).
+
+    Raises:
+        ModelError: it is none of these, or an architecture that svtk has no teacher for.
+    """
+    path = Path(source)
+    if (path / "config.yaml").exists():
+        config = load_yaml(path / "config.yaml")
+        if config.get("kind") != "teacher":
+            raise ModelError("not a teacher", path=path, found=f"kind {config.get('kind')!r}", mend="give a teacher's MODEL_DIR")
+        spec = dict(config["teacher"])
+        inside = path / spec["source"]
+        spec["source"] = str(inside if inside.exists() else spec["source"])
+        return spec
+    if path.is_dir():
+        try:
+            model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
+        except (OSError, ValueError) as error:
+            raise ModelError("no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher") from error
+    else:
+        import svtk.torchaudio_standin  # noqa: F401
+        from transformers import AutoConfig
+
+        try:
+            model_type = AutoConfig.from_pretrained(str(source)).model_type
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"no such directory, and not to be had from the hub: {str(error).splitlines()[0]}",
+                path=source,
+                mend="give an existing directory or check the hub name and the network",
+            ) from error
+    known = names("teachers")
+    if model_type not in known:
+        raise ModelError("no teacher of this architecture", path=source, found=repr(model_type), expected=", ".join(known))
+    return {"name": model_type, "source": str(source)}
+
+
+def load_teacher(source: str | os.PathLike, *, frozen: bool = True) -> Any:
+    """Load a :class:`svtk.teachers._base.Teacher` from anything :func:`teacher_spec` understands."""
+    return configure("teachers", teacher_spec(source)).build(frozen=frozen)
