@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
@@ -51,7 +52,7 @@ def read_map(path: Path, columns: str = "KEY VALUE") -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise DataError("not UTF-8 text", path=path) from error
     result: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         fields = line.split(None, 1)
         if len(fields) != 2:
             raise DataError("malformed line", path=path, line=number, found=repr(line), expected=repr(columns))
@@ -66,6 +67,8 @@ def _numbers(mapping: dict[str, str], path: Path) -> dict[str, float]:
     for number, (key, value) in enumerate(mapping.items(), 1):
         try:
             result[key] = float(value)
+            if not 0 < result[key] < float("inf"):
+                raise ValueError
         except ValueError:
             raise DataError("not a duration in seconds", path=path, line=number, found=repr(value)) from None
     return result
@@ -107,7 +110,9 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
                     found=repr(rest),
                     expected="'UTT RECORDING START END'",
                 ) from None
-            if not 0 <= start < end:
+            if end == -1:  # Kaldi's word for the end of the recording
+                end = None
+            if not (0 <= start < float("inf") if end is None else 0 <= start < end):
                 raise DataError("a segment must have 0 <= start < end", path=segments_path, line=number, found=rest)
             if recording not in wavs:
                 raise DataError(
@@ -123,8 +128,14 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
         known, known_name = wavs, "wav.scp"
     _agree(path, "utt2spk", utt2spk, known_name, known)
     if (path / "spk2utt").exists():
-        listed = {u: s for s, us in read_map(path / "spk2utt", "SPK UTT...").items() for u in us.split()}
-        _agree(path, "spk2utt", listed, "utt2spk", utt2spk)
+        listed: dict[str, str] = {}
+        for number, (spk, utts) in enumerate(read_map(path / "spk2utt", "SPK UTT...").items(), 1):
+            for utt in utts.split():
+                if utt in listed or utt not in utt2spk:
+                    what = f"{utt!r} stands twice" if utt in listed else f"{utt!r} is not in utt2spk"
+                    raise DataError(what, path=path / "spk2utt", line=number, mend="remove it here")
+                listed[utt] = spk
+        _agree(path, "utt2spk", utt2spk, "spk2utt", listed)
         for number, (utt, spk) in enumerate(utt2spk.items(), 1):
             if listed[utt] != spk:
                 raise DataError(
@@ -161,15 +172,25 @@ def _agree(path: Path, left_name: str, left: dict, right_name: str, right: dict)
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    """Write text lines, whole or not at all (by rename)."""
+    """Write text lines, whole or not at all (by rename; a device such as /dev/null is written to).
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
     try:
         with open(part, "w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in lines)
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(f"cannot write: {error.strerror}", path=path) from error
+        if part != path:
+            os.replace(part, path)
+    except BaseException as error:
+        if part != path:
+            with contextlib.suppress(OSError):
+                part.unlink()
+        if isinstance(error, OSError):
+            raise DataError(f"cannot write: {error.strerror}", path=path) from error
+        raise
 
 
 def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> DataDir:
@@ -199,7 +220,14 @@ def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> 
                 raise DataError(
                     "an id may not hold white space", path=path, found=repr(name), mend="rename the file or folder"
                 )
+    wavs: dict[str, str] = {}
+    for u in utterances:
+        if wavs.setdefault(u.recording, u.wav) != u.wav:
+            found = f"{wavs[u.recording]} and {u.wav}"
+            raise DataError(f"recording {u.recording!r} has two files", path=path, found=found, mend="rename one")
     path.mkdir(parents=True, exist_ok=True)
+    for name in ("wav.scp", "segments", "utt2dur", "spk2gender"):  # nothing of an earlier preparation may remain
+        (path / name).unlink(missing_ok=True)
     spk2utt: dict[str, list[str]] = {}
     for u in utterances:
         spk2utt.setdefault(u.spk, []).append(u.utt)
@@ -212,7 +240,8 @@ def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> 
     if all(genders.values()):
         write_lines(path / "spk2gender", (f"{s} {genders[s]}" for s in speakers))
     if any(u.end is not None or u.start for u in utterances):
-        write_lines(path / "segments", (f"{u.utt} {u.recording} {u.start:.6f} {u.end:.6f}" for u in utterances))
-    wavs = {u.recording: u.wav for u in utterances}
+        ends = ("-1" if u.end is None else f"{u.end:.6f}" for u in utterances)
+        spans = zip(utterances, ends, strict=True)
+        write_lines(path / "segments", (f"{u.utt} {u.recording} {u.start:.6f} {end}" for u, end in spans))
     write_lines(path / "wav.scp", (f"{r} {wavs[r]}" for r in sorted(wavs, key=str.encode)))
     return DataDir(path, utterances)

@@ -1,165 +1,77 @@
-"""Read and write Kaldi tables of float vectors and matrices; kaldiio moves the bytes.
+"""Read and write Kaldi tables of float vectors and matrices.
 
-What is added to kaldiio: a failing pipe is an error, duplicate keys are refused, entries that would
-run code (``PKL``) are refused, a damaged archive is named by file, key and offset, and an archive or
-script file appears under its final name only when it is whole.
+A failing pipe is an error, duplicate keys are refused, a damaged archive is named by file, key and offset,
+and an archive or script file appears under its final name only when it is whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import kaldiio
 import numpy as np
-from kaldiio.matio import read_kaldi, read_token
 
 from svtk.errors import DataError
+from svtk.kaldi.entries import COMPRESSION, decode_array, encode_entry, read_key
 from svtk.kaldi.specifiers import parse_rspecifier, parse_wspecifier
+from svtk.kaldi.streams import ByteSource, open_rxfilename
 
 __all__ = ["COMPRESSION", "ScpReader", "TableWriter", "open_rxfilename", "read_table", "read_vectors"]
-
-#: kaldiio numbers of Kaldi's matrix compressions; "auto" is ``--compress=true`` in Kaldi (one byte, speech).
-COMPRESSION = {"none": 0, "auto": 2, "two-byte": 3}
-
-
-@contextlib.contextmanager
-def open_rxfilename(rxfilename: str) -> Iterator[BinaryIO]:
-    """Open a Kaldi rxfilename for binary reading: a path, ``-`` (stdin) or ``command |``.
-
-    Raises:
-        DataError: the file is missing, or the command fails (its exit status is checked on closing).
-    """
-    if rxfilename == "-":
-        yield sys.stdin.buffer
-        return
-    if rxfilename.endswith("|"):
-        command = rxfilename[:-1].strip()
-        process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)
-        try:
-            yield process.stdout
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        process.stdout.read()
-        process.stdout.close()
-        status = process.wait()
-        if status != 0:
-            raise DataError(f"input pipe failed with exit status {status}", found=repr(command), mend="run it by hand")
-        return
-    try:
-        file = open(rxfilename, "rb")
-    except OSError as error:
-        raise DataError(f"cannot open: {error.strerror}", path=rxfilename) from error
-    with file:
-        yield file
-
-
-def _read_entry(file: BinaryIO, path: str, key: str) -> np.ndarray:
-    place = f"{file.tell()}" if file.seekable() else "unknown"
-    if file.seekable():
-        head = file.read(3)
-        file.seek(-len(head), os.SEEK_CUR)
-        if head == b"PKL":
-            raise DataError(f"entry {key!r} is a pickle, which could run code", path=path, mend="write it as a matrix")
-    try:
-        array = read_kaldi(file)
-    except Exception as error:
-        raise DataError(
-            f"damaged archive at key {key!r}, offset {place}: {error or type(error).__name__}",
-            path=path,
-            mend="write the archive again",
-        ) from error
-    if not isinstance(array, np.ndarray) or array.dtype == object:
-        raise DataError(f"entry {key!r} is not a vector or matrix", path=path, found=type(array).__name__)
-    return array
 
 
 def read_table(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ``(key, array)`` from a table in its order; arrays are (D,) vectors or (T, D) matrices.
 
     Raises:
-        DataError: malformed specifier, missing file, damaged entry or duplicate key. With the option
-            ``p`` (permissive) entries that cannot be read are left out instead.
+        DataError: malformed specifier, missing file, failing pipe, damaged entry or duplicate key. With the
+            option ``p`` (permissive) unreadable entries of a script file, or everything after the damage in
+            an archive, are left out with a warning instead.
     """
     spec = parse_rspecifier(rspecifier)
-    seen: set[str] = set()
-
-    def check(key: str) -> None:
-        if key in seen:
-            raise DataError(f"key {key!r} stands twice", path=spec.rxfilename, mend="keep one of the two entries")
-        seen.add(key)
-
     if spec.kind == "scp":
         reader = ScpReader(spec.rxfilename)
         for key in reader:
             try:
-                yield key, reader[key]
-            except DataError:
+                array = reader[key]
+            except DataError as error:
                 if not spec.permissive:
                     raise
-        return
-    with open_rxfilename(spec.rxfilename) as raw:
-        file = raw if raw.seekable() else _Buffered(raw)
-        while True:
-            key = _next_key(file, spec.rxfilename)
-            if key is None:
-                return
-            check(key)
-            try:
-                array = _read_entry(file, spec.rxfilename, key)
-            except DataError:
-                if spec.permissive:
-                    return
-                raise
+                logging.warning("left out: %s", error)
+                continue
             yield key, array
-
-
-class _Buffered(io.BufferedReader):
-    """A pipe that kaldiio may look ahead in: it says it is not seekable, and peeks for the type."""
-
-    def __init__(self, raw: BinaryIO):
-        super().__init__(_Raw(raw))
-
-
-class _Raw(io.RawIOBase):
-    def __init__(self, raw: BinaryIO):
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _next_key(file: BinaryIO, path: str) -> str | None:
+        return
     try:
-        key = read_token(file)
-    except UnicodeDecodeError as error:
-        raise DataError("damaged archive: a key is not UTF-8", path=path, mend="write the archive again") from error
-    if key is None:
-        return None
-    key = key.strip("\n")
-    if not key or any(c.isspace() for c in key):
-        raise DataError("damaged archive: not a key", path=path, found=repr(key[:40]), mend="write the archive again")
-    return key
+        with open_rxfilename(spec.rxfilename) as file:
+            yield from _read_archive(file, spec.rxfilename)
+    except DataError as error:
+        if not spec.permissive:
+            raise
+        logging.warning("the rest is left out: %s", error)
+
+
+def _read_archive(file: BinaryIO, path: str) -> Iterator[tuple[str, np.ndarray]]:
+    source = ByteSource(file, file.tell() if file.seekable() else 0)
+    seen: set[str] = set()
+    while (key := read_key(source, path)) is not None:
+        if key in seen:
+            raise DataError(f"key {key!r} stands twice", path=path, mend="keep one of the two entries")
+        seen.add(key)
+        yield key, decode_array(source, path, key)
 
 
 class ScpReader:
-    """Random access to the entries of a script file (``key file.ark:offset`` lines).
+    """Random access to the entries of a script file (``key file.ark:offset`` lines, with ``[a:b,c:d]`` ranges).
 
-    A mapping from key to array, in the file's order; nothing is loaded before it is asked for.
+    A mapping from key to array, in the file's order; nothing is loaded before it is asked for, and no file
+    stays open, so that it may be shared with forked workers.
 
     Raises:
         DataError: missing file, malformed line or duplicate key (with the line), damaged entry.
@@ -170,19 +82,20 @@ class ScpReader:
         self._entries: dict[str, str] = {}
         with open_rxfilename(path) as file:
             for number, raw in enumerate(file, 1):
-                fields = raw.decode("utf-8", "replace").strip().split(None, 1)
-                if len(fields) != 2:
+                try:
+                    fields = raw.decode("utf-8").strip().split(None, 1)
+                except UnicodeDecodeError as error:
                     raise DataError(
-                        "malformed script line",
-                        path=path,
-                        line=number,
-                        found=repr(" ".join(fields)),
-                        expected="'KEY FILE:OFFSET'",
+                        "not UTF-8 text", path=path, line=number, mend="is it an archive (ark:)?"
+                    ) from error
+                if len(fields) != 2:
+                    found = repr(" ".join(fields))
+                    raise DataError(
+                        "malformed script line", path=path, line=number, found=found, expected="'KEY FILE:OFFSET'"
                     )
                 if fields[0] in self._entries:
-                    raise DataError(
-                        f"key {fields[0]!r} stands twice", path=path, line=number, mend="keep one of the two"
-                    )
+                    what = f"key {fields[0]!r} stands twice"
+                    raise DataError(what, path=path, line=number, mend="keep one of the two")
                 self._entries[fields[0]] = fields[1]
 
     def __iter__(self) -> Iterator[str]:
@@ -199,23 +112,38 @@ class ScpReader:
         return self._entries[key]
 
     def __getitem__(self, key: str) -> np.ndarray:
-        entry = self._entries[key]
-        archive, slices = (entry[:-1].rsplit("[", 1) + [None])[:2] if entry.endswith("]") else (entry, None)
+        rxfilename, ranges = _split_range(self._entries[key])
         try:
-            if slices is None and not archive.endswith("|"):
-                path, _, offset = (
-                    archive.rpartition(":") if archive.rpartition(":")[2].isdigit() else (archive, "", "0")
-                )
-                with open(path, "rb") as file:
-                    file.seek(int(offset))
-                    return _read_entry(file, path, key)
-            return kaldiio.load_mat(entry)
-        except DataError:
-            raise
-        except OSError as error:
-            raise DataError(f"cannot read key {key!r}: {error.strerror or error}", path=archive) from error
-        except Exception as error:
+            with open_rxfilename(rxfilename) as file:
+                source = ByteSource(file, file.tell() if file.seekable() else 0)
+                array = decode_array(source, rxfilename, key)
+        except DataError as error:
+            if error.path is not None and key in error.what:
+                raise
             raise DataError(f"cannot read key {key!r}: {error}", path=self.path) from error
+        return array if ranges is None else _take(array, ranges, key, self.path)
+
+
+def _split_range(entry: str) -> tuple[str, list[tuple[int, int] | None] | None]:
+    """``f.ark:5[0:9,2:3]`` → ``f.ark:5`` and its ranges (first and last index; None = all)."""
+    match = re.fullmatch(r"(.+)\[((?:\d+:\d+|:)?(?:,(?:\d+:\d+|:)?)?)\]", entry, re.DOTALL)
+    if match is None:
+        return entry, None
+    ends = [re.fullmatch(r"(\d+):(\d+)", part) for part in match[2].split(",")]
+    return match[1].rstrip(), [None if m is None else (int(m[1]), int(m[2])) for m in ends]
+
+
+def _take(array: np.ndarray, ranges: list[tuple[int, int] | None], key: str, path: str) -> np.ndarray:
+    if len(ranges) > array.ndim:
+        raise DataError(f"the range of key {key!r} has {len(ranges)} parts", path=path, found=f"shape {array.shape}")
+    slices = []
+    for ends, size in zip(ranges, array.shape, strict=False):
+        if ends is not None and not ends[0] <= ends[1] < size:
+            what = f"the range of key {key!r} does not fit"
+            found = f"{ends[0]}:{ends[1]}"
+            raise DataError(what, path=path, found=found, expected=f"FIRST:LAST within 0:{size - 1}")
+        slices.append(slice(None) if ends is None else slice(ends[0], ends[1] + 1))
+    return array[tuple(slices)]
 
 
 def read_vectors(rspecifier: str) -> tuple[list[str], np.ndarray]:
@@ -230,12 +158,9 @@ def read_vectors(rspecifier: str) -> tuple[list[str], np.ndarray]:
     keys, rows = [], []
     for key, array in read_table(rspecifier):
         if array.ndim != 1 or (rows and array.shape != rows[0].shape):
-            raise DataError(
-                f"entry {key!r} does not fit",
-                path=rspecifier,
-                found=f"shape {array.shape}",
-                expected=f"a vector{' of ' + str(rows[0].shape[0]) if rows else ''}",
-            )
+            expected = f"a vector of {rows[0].shape[0]}, as {keys[0]!r}" if rows else "a vector"
+            found = f"shape {array.shape}"
+            raise DataError(f"entry {key!r} does not fit", path=rspecifier, found=found, expected=expected)
         keys.append(key)
         rows.append(np.asarray(array, dtype=np.float32))
     if not rows:
@@ -246,92 +171,92 @@ def read_vectors(rspecifier: str) -> tuple[list[str], np.ndarray]:
 class TableWriter:
     """Write a table; use as a context manager, ``writer.write(key, array)`` per entry.
 
-    The archive grows as ``FILE.part`` and takes its final name when the ``with`` block ends well. With
-    ``resume``, what an earlier, killed run left in ``FILE.part`` is kept: :attr:`done` holds its keys and
-    :meth:`write` goes on after them; the *fingerprint* (any JSON-able value naming what is written: model,
-    options) must be that of the earlier run, else it starts afresh.
+    The archive grows as ``FILE.part`` and takes its final name when the ``with`` block ends well; the script
+    file follows. With ``resume``, what an earlier run that did not end left in ``FILE.part`` is kept:
+    :attr:`done` holds its keys (skip them) and :meth:`write` goes on after them; the *fingerprint* (any
+    JSON-able value naming what is written: model, options) must be that of the earlier run, else it starts
+    afresh.
 
     Args:
         wspecifier: ``ark:f``, ``ark,t:-``, ``ark,scp:a.ark,a.scp``, ``ark:| cmd`` ...
         compression: key of :data:`COMPRESSION`; applies to matrices in binary archives.
-        resume: take up an unfinished archive (files only).
+        resume: take up an unfinished archive (binary files only).
         fingerprint: names what is being written, for ``resume``.
+
+    Raises:
+        DataError: malformed wspecifier, or the file cannot be written.
     """
 
     def __init__(self, wspecifier: str, *, compression: str = "none", resume: bool = False, fingerprint: Any = None):
         self.spec = parse_wspecifier(wspecifier)
         self.done: dict[str, int] = {}
-        self._method = COMPRESSION[compression]
-        self._process = None
+        self._compression = compression
+        self._process: subprocess.Popen | None = None
         self._part: Path | None = None
+        self._offset = 0
+        self._resume = resume and not self.spec.text
         ark = self.spec.ark
+        is_file = ark != "-" and not ark.startswith("|") and (Path(ark).is_file() or not Path(ark).exists())
+        if self.spec.scp is not None and not is_file:
+            expected = "ark,scp:FILE.ark,FILE.scp"
+            raise DataError("an scp file needs an archive on disk", found=repr(wspecifier), expected=expected)
         if ark == "-":
             self._file: BinaryIO = sys.stdout.buffer
         elif ark.startswith("|"):
             self._process = subprocess.Popen(ark[1:].strip(), shell=True, stdin=subprocess.PIPE)
             self._file = self._process.stdin
         else:
-            self._open_part(Path(ark), resume, fingerprint)
-        if self.spec.scp is not None and self._part is None:
-            raise DataError(
-                "an scp file needs an archive on disk", found=repr(wspecifier), expected="ark,scp:FILE.ark,FILE.scp"
-            )
-        self._offset = self._file.tell() if self._part is not None else 0
+            try:
+                if is_file:
+                    self._open_part(Path(ark), {"fingerprint": fingerprint, "compression": compression})
+                else:  # a device such as /dev/null, which no rename may replace
+                    self._file = open(ark, "wb")  # noqa: SIM115
+            except OSError as error:
+                raise DataError(f"cannot write: {error.strerror}", path=ark) from error
 
-    def _open_part(self, ark: Path, resume: bool, fingerprint: Any) -> None:
+    def _open_part(self, ark: Path, note: dict[str, Any]) -> None:
         self._part = ark.with_name(ark.name + ".part")
         self._note = ark.with_name(ark.name + ".part.json")
-        try:
-            ark.parent.mkdir(parents=True, exist_ok=True)
-            note = json.dumps(fingerprint, sort_keys=True)
-            if (
-                resume
-                and not self.spec.text
-                and self._note.exists()
-                and self._part.exists()
-                and self._note.read_text() == note
-            ):
-                end = self._scan_part()
-                self._file = open(self._part, "r+b")
-                self._file.truncate(end)
-                self._file.seek(end)
-            else:
-                self._note.write_text(note)
-                self._file = open(self._part, "wb")
-        except OSError as error:
-            raise DataError(f"cannot write: {error.strerror}", path=ark) from error
+        text = json.dumps(note, sort_keys=True)
+        ark.parent.mkdir(parents=True, exist_ok=True)
+        if self._resume and self._part.exists() and self._note.exists() and self._note.read_text() == text:
+            self._offset = self._scan_part()
+            self._file = open(self._part, "r+b")  # noqa: SIM115
+            self._file.truncate(self._offset)
+            self._file.seek(self._offset)
+            return
+        self._note.unlink(missing_ok=True)
+        self._file = open(self._part, "wb")  # noqa: SIM115
+        if self._resume:
+            self._note.write_text(text)  # only now: the note never stands beside entries of another run
 
     def _scan_part(self) -> int:
         """Read the whole entries of an unfinished archive; return the offset at which they end."""
         end = 0
-        with open(self._part, "rb") as file:
-            with contextlib.suppress(DataError):
-                while (key := _next_key(file, str(self._part))) is not None:
-                    start = file.tell()
-                    _read_entry(file, str(self._part), key)
-                    self.done[key] = start
-                    end = file.tell()
+        with open(self._part, "rb") as file, contextlib.suppress(DataError):
+            source = ByteSource(file)
+            while (key := read_key(source, str(self._part))) is not None:
+                start = source.offset
+                decode_array(source, str(self._part), key)
+                self.done[key] = start
+                end = source.offset
         return end
 
     def write(self, key: str, array: np.ndarray) -> None:
         """Append one entry: a vector (D,) or a matrix (T, D), float32 or float64.
 
         Raises:
-            DataError: the key has white space or was written before, or the disk is full.
+            DataError: the key has white space or was written before, the disk is full or the pipe broke.
         """
-        if key in self.done or not key or any(c.isspace() for c in key):
-            raise DataError(
-                f"key {key!r} {'was written before' if key in self.done else 'is not a Kaldi key'}", path=self.spec.ark
-            )
-        array = np.asarray(array)
-        if array.dtype not in (np.float32, np.float64):
-            array = array.astype(np.float32)
-        buffer = io.BytesIO()
-        method = self._method if array.ndim == 2 and not self.spec.text else None
-        kaldiio.save_ark(buffer, {key: array}, text=self.spec.text, compression_method=method or None)
-        data = buffer.getvalue()
+        if key in self.done:
+            raise DataError(f"key {key!r} was written before", path=self.spec.ark)
+        data = encode_entry(key, array, text=self.spec.text, compression=self._compression)
         try:
             self._file.write(data)
+        except BrokenPipeError as error:
+            if self._process is None:
+                raise
+            raise self._pipe_failed() from error
         except OSError as error:
             raise DataError(f"cannot write: {error.strerror}", path=self.spec.ark) from error
         self.done[key] = self._offset + len(key.encode()) + 1
@@ -341,35 +266,60 @@ class TableWriter:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        if self._process is not None:
-            self._file.close()
-            status = self._process.wait()
-            if kind is None and status != 0:
-                raise DataError(f"output pipe failed with exit status {status}", found=repr(self.spec.ark))
-        elif self._part is None:
-            self._file.flush()
+        if kind is None:
+            self._finish()
         else:
-            self._finish(kind is None)
+            self._abandon()
 
-    def _finish(self, well: bool) -> None:
-        ark = Path(self.spec.ark)
-        try:
-            self._file.flush()
-            if well:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            raise DataError(f"cannot write: {error.strerror}", path=ark) from error
-        finally:
-            self._file.close()
-        if not well:
+    def _pipe_failed(self) -> DataError:
+        status = self._process.wait()
+        return DataError(
+            f"output pipe failed with exit status {status}", found=repr(self.spec.ark), mend="run it by hand"
+        )
+
+    def _abandon(self) -> None:
+        """After an error in the block: nothing under a final name; ``FILE.part`` stays only to be resumed."""
+        if self._process is not None:
+            self._process.kill()  # before its input ends, lest it takes what it got for the whole
+        if self._file is not sys.stdout.buffer:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if self._process is not None:
+            self._process.wait()
+        if self._part is not None and not self._resume:
+            self._part.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(BrokenPipeError):  # its exit status says more
+                self._file.close()
+            if self._process.wait() != 0:
+                raise self._pipe_failed()
             return
-        if self.spec.scp is not None:
+        if self.spec.ark == "-":
+            self._file.flush()
+            return
+        try:
+            with self._file:
+                self._file.flush()
+                if self._part is not None:
+                    os.fsync(self._file.fileno())
+            if self._part is not None:
+                self._rename()
+        except OSError as error:
+            raise DataError(f"cannot write: {error.strerror}", path=error.filename or self.spec.ark) from error
+
+    def _rename(self) -> None:
+        ark = Path(self.spec.ark)
+        if self.spec.scp is None:
+            os.replace(self._part, ark)
+        else:
             scp = Path(self.spec.scp)
             scp.parent.mkdir(parents=True, exist_ok=True)
             part = scp.with_name(scp.name + ".part")
-            part.write_text("".join(f"{key} {ark}:{offset}\n" for key, offset in self.done.items()), encoding="utf-8")
+            lines = (f"{key} {self.spec.ark}:{offset}\n" for key, offset in self.done.items())
+            part.write_text("".join(lines), encoding="utf-8")
+            scp.unlink(missing_ok=True)  # it would point into the archive that is about to go
             os.replace(self._part, ark)
             os.replace(part, scp)
-        else:
-            os.replace(self._part, ark)
         self._note.unlink(missing_ok=True)

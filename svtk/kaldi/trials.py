@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -83,16 +84,21 @@ def read_trials(path: str | os.PathLike) -> Trials:
     return Trials(enroll, test, np.array(labels, dtype=bool) if width == 3 else None)
 
 
+def _write(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    if os.fspath(path) == "-":
+        sys.stdout.writelines(line + "\n" for line in lines)
+    else:
+        write_lines(path, lines)
+
+
 def write_trials(path: str | os.PathLike, trials: Trials) -> None:
-    """Write trials in Kaldi's layout."""
+    """Write trials in Kaldi's layout; ``-`` for stdout."""
     if trials.labels is None:
-        write_lines(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
+        _write(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
     else:
         words = ("nontarget", "target")
-        write_lines(
-            path,
-            (f"{e} {t} {words[int(x)]}" for e, t, x in zip(trials.enroll, trials.test, trials.labels, strict=True)),
-        )
+        rows = zip(trials.enroll, trials.test, trials.labels.tolist(), strict=True)
+        _write(path, (f"{enroll} {test} {words[label]}" for enroll, test, label in rows))
 
 
 def read_scores(path: str | os.PathLike) -> Scores:
@@ -120,8 +126,5 @@ def read_scores(path: str | os.PathLike) -> Scores:
 
 def write_scores(path: str | os.PathLike, scores: Scores) -> None:
     """Write ``enroll test score`` lines; ``-`` for stdout."""
-    lines = (f"{e} {t} {s:.6f}" for e, t, s in zip(scores.enroll, scores.test, scores.scores, strict=True))
-    if os.fspath(path) == "-":
-        sys.stdout.writelines(line + "\n" for line in lines)
-    else:
-        write_lines(path, lines)
+    rows = zip(scores.enroll, scores.test, scores.scores.tolist(), strict=True)
+    _write(path, (f"{enroll} {test} {score:.6f}" for enroll, test, score in rows))
