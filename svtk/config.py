@@ -40,6 +40,8 @@ def load_yaml(path: str | os.PathLike) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read configuration: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", path=path) from error
     try:
         mapping = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -58,11 +60,19 @@ def load_yaml(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def save_yaml(mapping: dict[str, Any], path: str | os.PathLike) -> None:
-    """Write a mapping as YAML, whole or not at all."""
+    """Write a mapping as YAML, whole or not at all.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(yaml.safe_dump(mapping, sort_keys=False), encoding="utf-8")
-    os.replace(part, path)
+    text = yaml.safe_dump(mapping, sort_keys=False)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write: {error.strerror}", path=path) from error
 
 
 def apply_overrides(mapping: dict[str, Any], overrides: typing.Sequence[str]) -> dict[str, Any]:
@@ -87,7 +97,9 @@ def apply_overrides(mapping: dict[str, Any], overrides: typing.Sequence[str]) ->
         node: Any = result
         *parents, last = dotted.split(".")
         for key in parents:
-            node = node[_list_index(node, key, override)] if isinstance(node, list) else node.setdefault(key, {})
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}  # absent, or "key:" with nothing behind it
+            node = node[_list_index(node, key, override)] if isinstance(node, list) else node[key]
             if not isinstance(node, (dict, list)):
                 raise ConfigError("--set goes through a plain value", found=repr(override), mend=f"{key!r} has no keys")
         if isinstance(node, list):
@@ -164,6 +176,12 @@ def _coerce(value: Any, hint: Any, where: str, path: Any) -> Any:
     if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
             raise wrong("a list")
+        if origin is tuple and args[-1] is not ...:
+            if len(value) != len(args):
+                raise wrong(f"a list of {len(args)}")
+            return tuple(
+                _coerce(item, arg, f"{where}[{i}]", path) for i, (item, arg) in enumerate(zip(value, args, strict=True))
+            )
         return origin(_coerce(item, args[0], f"{where}[{i}]", path) for i, item in enumerate(value))
     if origin is dict or hint is dict:
         if not isinstance(value, dict):

@@ -19,9 +19,9 @@ import click
 @click.argument("scores")
 @click.argument("trials")
 def command(p_targets: tuple[float, ...], as_json: bool, scores: str, trials: str) -> None:
-    """Print equal error rate and normalised minimum detection costs.
+    """Print EER and normalised minDCF of scores.
 
-    Reads "enroll test score" lines from SCORES and the labels from TRIALS (either may be - for stdin); lines
+    Equal error rate and minimum detection costs. Reads "enroll test score" lines from SCORES and the labels from TRIALS (either may be - for stdin); lines
     are matched by their keys, in any order.
     """
     import json

@@ -49,7 +49,9 @@ def main() -> None:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
     try:
-        svtk.main(prog_name="svtk", standalone_mode=False)
+        code = svtk.main(prog_name="svtk", standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that has gone is understood
+        sys.exit(code if isinstance(code, int) else 0)
     except SvtkError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
@@ -61,6 +63,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our stdout has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
 
 

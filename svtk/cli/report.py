@@ -17,7 +17,7 @@ import click
 @click.option("--title", help="A line above the table.")
 @click.argument("exp_dir")
 def command(style: str, title: str | None, exp_dir: str) -> None:
-    """Print one table of all systems of an experiment directory.
+    """Print one table of an experiment's systems.
 
     EXP_DIR holds one directory per system, as the recipe leaves them; what is not there yet shows as "-".
     """

@@ -14,9 +14,9 @@ import click
 @click.argument("test_rspecifier")
 @click.argument("scores")
 def command(mean: str | None, trials: str, enroll_rspecifier: str, test_rspecifier: str, scores: str) -> None:
-    """Score trials by the cosine of length-normalised embeddings.
+    """Score trials by cosine similarity.
 
-    Reads the trial list TRIALS (labels are ignored; - is stdin) and the embeddings of both sides, which may
+    The score is the cosine of the length-normalised embeddings. Reads the trial list TRIALS (labels are ignored; - is stdin) and the embeddings of both sides, which may
     be the same table; writes "enroll test score" lines in the list's order to SCORES (- is stdout).
     """
     from svtk.kaldi.trials import write_scores
