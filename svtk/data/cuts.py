@@ -16,8 +16,14 @@ __all__ = ["SAMPLE_RATE", "Located", "load_cuts", "locate", "write_cuts"]
 SAMPLE_RATE = 16_000
 
 
-def _recording(utterance: Utterance) -> Recording:
-    if utterance.wav.endswith("|"):
+def _recording(utterance: Utterance, verified: bool = False) -> Recording:
+    if verified and utterance.end is None and utterance.duration is not None:
+        kind, source = (
+            ("command", utterance.wav[:-1].strip()) if utterance.wav.endswith("|") else ("file", utterance.wav)
+        )
+        sources = [AudioSource(type=kind, channels=[0], source=source)]
+        num_samples = round(utterance.duration * SAMPLE_RATE)
+    elif utterance.wav.endswith("|"):
         sources = [AudioSource(type="command", channels=[0], source=utterance.wav[:-1].strip())]
         num_samples = None
         if utterance.end is None and utterance.duration is not None:
@@ -48,8 +54,16 @@ def _recording(utterance: Utterance) -> Recording:
     return Recording(utterance.recording, sources, SAMPLE_RATE, num_samples, num_samples / SAMPLE_RATE)
 
 
-def write_cuts(data_dir: str | os.PathLike) -> CutSet:
+def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet:
     """Make ``cuts.jsonl.gz`` from the Kaldi files of *data_dir*; one cut per utterance, in utt2spk's order.
+
+    Args:
+        data_dir: a Kaldi data directory.
+        verified: utt2dur was just measured on the audio, which is known to be 16 kHz mono, so that whole
+            recordings are not opened again.
+
+    Returns:
+        the cuts, read lazily from the file.
 
     Raises:
         DataError: the directory is inconsistent, or a segment ends after its recording.
@@ -57,24 +71,26 @@ def write_cuts(data_dir: str | os.PathLike) -> CutSet:
     """
     data = read_data_dir(data_dir)
     recordings: dict[str, Recording] = {}
-    cuts = []
-    for u in data.utterances:
-        recording = recordings.get(u.recording) or recordings.setdefault(u.recording, _recording(u))
-        end = recording.duration if u.end is None else u.end
-        if end > recording.duration + 0.01:
-            raise DataError(
-                f"segment {u.utt!r} ends at {end} s", path=data.path / "segments", expected=f"at most {recording.duration:.3f} s, the end of {u.recording!r}"
-            )
-        end = min(end, recording.duration)
-        duration = round(end - u.start, 8)
-        supervision = SupervisionSegment(u.utt, recording.id, 0.0, duration, 0, speaker=u.spk, gender=u.gender)
-        cuts.append(MonoCut(u.utt, u.start, duration, 0, [supervision], recording=recording))
-    cut_set = CutSet.from_cuts(cuts)
     final = data.path / "cuts.jsonl.gz"
     part = data.path / ".part-cuts.jsonl.gz"
-    cut_set.to_file(part)
+    with CutSet.open_writer(part, overwrite=True) as writer:
+        for u in data.utterances:
+            recording = recordings.get(u.recording) or _recording(u, verified)
+            if u.end is not None:  # other segments may share it
+                recordings[u.recording] = recording
+            end = recording.duration if u.end is None else u.end
+            if end > recording.duration + 0.01:
+                raise DataError(
+                    f"segment {u.utt!r} ends at {end} s",
+                    path=data.path / "segments",
+                    expected=f"at most {recording.duration:.3f} s, the end of {u.recording!r}",
+                )
+            end = min(end, recording.duration)
+            duration = round(end - u.start, 8)
+            supervision = SupervisionSegment(u.utt, recording.id, 0.0, duration, 0, speaker=u.spk, gender=u.gender)
+            writer.write(MonoCut(u.utt, u.start, duration, 0, [supervision], recording=recording))
     os.replace(part, final)
-    return cut_set
+    return CutSet.from_file(final)
 
 
 def load_cuts(data_dir: str | os.PathLike) -> CutSet:
@@ -84,7 +100,7 @@ def load_cuts(data_dir: str | os.PathLike) -> CutSet:
     sources = [path / name for name in ("wav.scp", "segments", "utt2spk")]
     if manifest.exists() and all(not s.exists() or s.stat().st_mtime <= manifest.stat().st_mtime for s in sources):
         return CutSet.from_file(manifest).to_eager()
-    return write_cuts(path)
+    return write_cuts(path).to_eager()
 
 
 @dataclasses.dataclass(frozen=True)

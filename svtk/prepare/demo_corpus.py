@@ -34,27 +34,42 @@ _PARAMETERS = "corpus.json"
 _VARIANTS = {"m": ("m1", "m2", "m3", "m4", "m5", "m7"), "f": ("f1", "f2", "f3", "f4", "f5", "linda")}
 _STREAM = {"speakers": 0, "utts": 1, "noise": 2, "rirs": 3}  # one random stream for each part of the corpus
 
-_WHO = (
-    "The old captain", "My younger sister", "A careful farmer", "Nobody in the village", "The night watchman", "Our neighbour",
-    "The woman at the counter", "A group of students", "The new doctor", "His grandfather", "Every child in the class", "The tall engineer",
-    "A retired teacher", "The bus driver", "Her best friend", "The chief editor", "An honest lawyer", "The quiet gardener",
-)  # fmt: skip
-_DID = (
-    "carried", "forgot about", "was looking for", "quietly repaired", "described", "would not sell", "painted", "has never seen",
-    "found", "wanted to borrow", "counted", "kept talking about", "threw away", "measured", "brought home", "photographed",
-)  # fmt: skip
-_WHAT = (
-    "a box of yellow apples", "the broken kitchen clock", "three heavy suitcases", "the map of the harbour", "an unusual musical instrument",
-    "the last piece of cheese", "every window in the house", "a pair of woollen gloves", "the letter from the judge", "two small grey horses",
-    "a bottle of fresh orange juice", "the keys of the garage", "a very long train journey", "the church by the river",
-    "some photographs of the mountains", "the newspaper from Thursday", "a basket of mushrooms", "the blue shirt and the hat",
-)  # fmt: skip
-_WHEN = (
-    "before the sun went down", "on a cold morning in February", "because of the thunderstorm", "while the others were asleep",
-    "near the bridge", "without saying a word", "for the third time this year", "after the football match", "in front of the theatre",
-    "at half past seven", "as soon as the rain stopped", "during the long summer holiday", "under the big oak tree", "just for fun",
-    "when the telephone rang", "although it was quite expensive",
-)  # fmt: skip
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
+_WHO = _phrases(
+    """
+    The old captain, My younger sister, A careful farmer, Nobody in the village, The night watchman, Our
+    neighbour, The woman at the counter, A group of students, The new doctor, His grandfather, Every child in the
+    class, The tall engineer, A retired teacher, The bus driver, Her best friend, The chief editor, An honest
+    lawyer, The quiet gardener
+    """
+)
+_DID = _phrases(
+    """
+    carried, forgot about, was looking for, quietly repaired, described, would not sell, painted, has never seen,
+    found, wanted to borrow, counted, kept talking about, threw away, measured, brought home, photographed
+    """
+)
+_WHAT = _phrases(
+    """
+    a box of yellow apples, the broken kitchen clock, three heavy suitcases, the map of the harbour, an unusual
+    musical instrument, the last piece of cheese, every window in the house, a pair of woollen gloves, the letter
+    from the judge, two small grey horses, a bottle of fresh orange juice, the keys of the garage, a very long
+    train journey, the church by the river, some photographs of the mountains, the newspaper from Thursday, a
+    basket of mushrooms, the blue shirt and the hat
+    """
+)
+_WHEN = _phrases(
+    """
+    before the sun went down, on a cold morning in February, because of the thunderstorm, while the others were
+    asleep, near the bridge, without saying a word, for the third time this year, after the football match, in
+    front of the theatre, at half past seven, as soon as the rain stopped, during the long summer holiday, under
+    the big oak tree, just for fun, when the telephone rang, although it was quite expensive
+    """
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,19 +220,30 @@ def _noises(seed: int, seconds: float = 12.0) -> dict[str, np.ndarray]:
         base = rng.uniform(45, 120)
         hum = sum(rng.normal(0, 1 / k) * np.sin(2 * np.pi * base * k * time + rng.uniform(0, 6)) for k in range(1, 20))
         noises[f"hum{number + 1}"] = hum + 0.1 * _coloured(rng, num_samples, 1.0)
-        envelope = np.interp(time, np.arange(0, seconds + 1, 0.5), rng.uniform(0.0, 1.0, len(np.arange(0, seconds + 1, 0.5))) ** 2)
+        envelope = np.interp(
+            time, np.arange(0, seconds + 1, 0.5), rng.uniform(0.0, 1.0, len(np.arange(0, seconds + 1, 0.5))) ** 2
+        )
         noises[f"gusts{number + 1}"] = envelope * _coloured(rng, num_samples, 1.5)
         clicks = np.zeros(num_samples)
         clicks[rng.integers(0, num_samples, 60)] = rng.normal(0, 1, 60)
         decay = rng.standard_normal(1600) * np.exp(-np.arange(1600) / rng.uniform(50, 400))
-        noises[f"clicks{number + 1}"] = np.convolve(clicks, decay)[:num_samples] + 0.002 * _coloured(rng, num_samples, 1.0)
+        noises[f"clicks{number + 1}"] = np.convolve(clicks, decay)[:num_samples] + 0.002 * _coloured(
+            rng, num_samples, 1.0
+        )
     for number in range(3):
         rng = _rng(seed, "noise", 20, number)
         babble = np.zeros(num_samples)
         for voice in range(5):
             sex = "mf"[voice % 2]
             person = Speaker(
-                "", "", sex, str(rng.choice(_VARIANTS[sex])), rng.uniform(20, 80), 50, rng.uniform(140, 200), float(np.exp(rng.normal(0, 0.1)))
+                "",
+                "",
+                sex,
+                str(rng.choice(_VARIANTS[sex])),
+                rng.uniform(20, 80),
+                50,
+                rng.uniform(140, 200),
+                float(np.exp(rng.normal(0, 0.1))),
             )
             start = 0
             while start < num_samples:
@@ -254,7 +280,13 @@ def make_demo_corpus(
             found=f"{num_spks} speakers, {num_test_spks} of them for testing, {utts_per_spk} utterances each",
             expected="0 < test speakers < speakers, and 1 utterance or more",
         )
-    parameters = {"version": _VERSION, "num_spks": num_spks, "num_test_spks": num_test_spks, "utts_per_spk": utts_per_spk, "seed": seed}
+    parameters = {
+        "version": _VERSION,
+        "num_spks": num_spks,
+        "num_test_spks": num_test_spks,
+        "utts_per_spk": utts_per_spk,
+        "seed": seed,
+    }
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         try:
             existing = json.loads((out_dir / _PARAMETERS).read_text(encoding="utf-8"))
@@ -293,6 +325,9 @@ def _fill(out_dir: Path, speakers: list[Speaker], utts_per_spk: int, seed: int) 
         _write(out_dir / "noise" / f"{name}.flac", noise)
     for number in range(24):
         rng = _rng(seed, "rirs", number)
-        _write(out_dir / "rirs" / f"room{number + 1:02d}.flac", 0.9 * synthetic_rir(rng, rng.uniform(0.15, 0.8), rng.uniform(-2, 12)))
+        _write(
+            out_dir / "rirs" / f"room{number + 1:02d}.flac",
+            0.9 * synthetic_rir(rng, rng.uniform(0.15, 0.8), rng.uniform(-2, 12)),
+        )
     rows = ("\t".join((s.spk, s.split, s.sex, "0")) for s in speakers)
     write_lines(out_dir / "speakers.tsv", ("spk\tsplit\tsex\tage", *rows))

@@ -42,21 +42,31 @@ def _load() -> ctypes.CDLL:
             import espeakng_loader
         except ImportError as error:
             raise SvtkError(
-                "speech synthesis needs espeakng-loader, which is not installed", mend="pip install 'svtk[demo]', or pip install espeakng-loader"
+                "speech synthesis needs espeakng-loader, which is not installed",
+                mend="pip install 'svtk[demo]', or pip install espeakng-loader",
             ) from error
         library = ctypes.CDLL(espeakng_loader.get_library_path())
+        number, pointer = ctypes.c_uint, ctypes.c_void_p
         library.espeak_Synth.argtypes = [
-            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
-        ]  # fmt: skip
+            *(ctypes.c_char_p, ctypes.c_size_t, number, ctypes.c_int),  # text, size, position, position_type
+            *(number, number, pointer, pointer),  # end_position, flags, unique_identifier, user_data
+        ]
         rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), _DONT_EXIT)
         if rate != ESPEAK_RATE:
-            raise SvtkError("eSpeak NG did not start", found=f"status {rate}", expected=f"{ESPEAK_RATE} Hz", mend="reinstall espeakng-loader")
+            raise SvtkError(
+                "eSpeak NG did not start",
+                found=f"status {rate}",
+                expected=f"{ESPEAK_RATE} Hz",
+                mend="reinstall espeakng-loader",
+            )
         library.espeak_SetSynthCallback(_collect)
         _library = library
     return _library
 
 
-def synthesize(text: str, voice: str, *, rate: int = 165, pitch: int = 50, pitch_range: int = 50, seed: int = 0) -> np.ndarray:
+def synthesize(
+    text: str, voice: str, *, rate: int = 165, pitch: int = 50, pitch_range: int = 50, seed: int = 0
+) -> np.ndarray:
     """Speak *text*; the same arguments give the same samples on the same machine.
 
     Args:
@@ -84,7 +94,9 @@ def synthesize(text: str, voice: str, *, rate: int = 165, pitch: int = 50, pitch
     data = text.encode()
     status = library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
     if status != 0 or not _blocks:
-        raise SvtkError(f"eSpeak NG spoke nothing (status {status})", found=repr(text), mend="give it a text with words")
+        raise SvtkError(
+            f"eSpeak NG spoke nothing (status {status})", found=repr(text), mend="give it a text with words"
+        )
     samples = np.concatenate(_blocks).astype(np.float32) / 32768
     _blocks.clear()
     return samples
