@@ -15,7 +15,7 @@ from svtk.errors import DataError
 from svtk.kaldi.datadir import DataDir, Utterance, write_data_dir
 from svtk.prepare.sources import Source, find_audio, forget_lengths, take_in
 
-__all__ = ["choose_speakers", "finish_data_dir", "prepare_folder", "read_speakers"]
+__all__ = ["choose_speakers", "clean", "finish_data_dir", "prepare_folder", "read_speakers"]
 
 _SEX = {"m": "m", "male": "m", "f": "f", "female": "f"}
 
@@ -81,7 +81,8 @@ def finish_data_dir(data_dir: Path, utterances: Iterable[Utterance]) -> DataDir:
     return data
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
+    """A file or folder name as a part of an id: white space becomes ``_``."""
     return re.sub(r"\s+", "_", name)
 
 
@@ -96,7 +97,7 @@ def _sources(root: Path, sexes: dict[str, str] | None, speakers_path: str | os.P
                 expected="ROOT/SPK/.../UTT.EXT",
                 mend="move or remove it",
             )
-        spk = _clean(parts[0])
+        spk = clean(parts[0])
         gender = None
         if sexes is not None:
             gender = sexes.get(parts[0], sexes.get(spk))
@@ -107,7 +108,7 @@ def _sources(root: Path, sexes: dict[str, str] | None, speakers_path: str | os.P
                     found=f"a folder {root / parts[0]}",
                     mend="add the speaker",
                 )
-        sources.append(Source("-".join(_clean(part) for part in parts), spk, path, gender))
+        sources.append(Source("-".join(clean(part) for part in parts), spk, path, gender))
     if not sources:
         raise DataError("no audio files", path=root, expected="ROOT/SPK/.../UTT.wav (or flac, ogg, opus, mp3, m4a ...)")
     return sources
