@@ -16,8 +16,9 @@ import click
 def command(mean: str | None, trials: str, enroll_rspecifier: str, test_rspecifier: str, scores: str) -> None:
     """Score trials by cosine similarity.
 
-    The score is the cosine of the length-normalised embeddings. Reads the trial list TRIALS (labels are ignored; - is stdin) and the embeddings of both sides, which may
-    be the same table; writes "enroll test score" lines in the list's order to SCORES (- is stdout).
+    The score is the cosine of the length-normalised embeddings. Reads the trial list TRIALS (labels are
+    ignored; - is stdin) and the embeddings of both sides, which may be the same table; writes "enroll test
+    score" lines in the list's order to SCORES (- is stdout).
     """
     from svtk.kaldi.trials import write_scores
     from svtk.score.cosine import score_trials
