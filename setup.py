@@ -1,18 +1,20 @@
 """Packaging of svtk; the versions that were tested together are pinned in constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="svtk",
     version="0.1.0",
     description="Small, fast speaker verification, distilled from large speech models",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["svtk", "svtk.*"]),
     install_requires=[
-        "torch>=2.4",
-        "torchaudio>=2.4",
+        "torch>=2.7.1",
+        "torchaudio>=2.7.1",
         "lhotse>=1.28",
         "kaldiio>=2.18",
         "speechbrain>=1.0.2",

@@ -1,8 +1,12 @@
-"""Progress of long work: a tqdm bar on a terminal, plain lines in a log, always on stderr."""
+"""Progress of long work: a tqdm bar on a terminal, plain lines in a log, always on stderr.
+
+``SVTK_PROGRESS=bar`` asks for the bar where stderr is a pipe that ends at a terminal, as under ``tee``.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -27,7 +31,7 @@ def progress(items: Iterable[T], desc: str, total: int | None = None, unit: str 
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() or os.environ.get("SVTK_PROGRESS") == "bar":
         yield from tqdm(items, desc=desc, total=total, unit=unit, dynamic_ncols=True)
         return
     start = last = time.monotonic()

@@ -1,0 +1,57 @@
+# make demo | make test | make clean | make help
+#
+# PYTHON     the Python (3.11 or newer: what the pins need) that makes the virtual environment
+# VENV       where the virtual environment lives
+# PIP_FLAGS  further options of pip install; on a machine with no GPU,
+#            PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch
+# DEMO       further options of egs/voxceleb/run.sh
+# PYTEST     further options of pytest
+
+SHELL := bash
+VENV ?= .venv
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell \
+    $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+PIP_FLAGS ?=
+DEMO ?=
+PYTEST ?=
+
+bin := $(VENV)/bin
+pins := setup.py pyproject.toml constraints.txt
+pip := $(bin)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo    install into $(VENV), then run the whole recipe on a small synthetic corpus; ends with a table"
+	@echo "make test    install into $(VENV), then run ruff, import-linter and all tests"
+	@echo "make lint    ruff and import-linter only"
+	@echo "make clean   remove what the recipe and the tests made; the environment stays (remove $(VENV) by hand)"
+
+demo: $(VENV)/.installed-demo
+	egs/voxceleb/run.sh --corpus demo $(DEMO)
+
+test: lint
+	$(bin)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.installed-test
+	$(bin)/ruff check .
+	$(bin)/lint-imports --no-cache --no-logo
+
+clean:
+	rm -rf egs/voxceleb/data/demo egs/voxceleb/exp/demo .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find svtk tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(bin)/python:
+	@test -n "$(PYTHON)" || { echo "Error: no Python 3.11 or newer found. To mend: install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first, alone: then nothing that follows can choose another build of it.
+$(VENV)/.installed-demo: $(pins) | $(bin)/python
+	@echo "Installing the pinned dependencies into $(VENV) (a few minutes the first time) ..." >&2
+	$(pip) torch
+	$(pip) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-test: $(pins) $(VENV)/.installed-demo | $(bin)/python
+	$(pip) -e '.[demo,test]'
+	@touch $@

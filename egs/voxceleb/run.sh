@@ -1,0 +1,325 @@
+#!/usr/bin/env bash
+# From recordings to a table of error rates, in numbered stages. Each stage is one or a few svtk commands, shown before
+# they run and logged under EXP/log; it reads files only, so that it can be run alone: --stage 7 --stop-stage 7.
+# What is there and whole already is not made again: after a kill, the same command goes on where it stopped.
+set -euo pipefail
+_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$_here/path.sh"
+. "$_here/cmd.sh"
+. "$SVTK_ROOT/utils/log.sh"
+
+help_message="usage: $0 [options]
+examples:
+  $0 --corpus demo
+  $0 --corpus folder --corpus-dir corpora/mine --teacher models/whisper-base-encoder
+  $0 --corpus voxceleb --vox1 /db/voxceleb1 --vox2 /db/voxceleb2 --teacher microsoft/wavlm-large --device cuda"
+
+stage=0            # first stage to run
+stop_stage=10      # last stage to run
+corpus=demo        # demo (synthetic, made here), folder (ROOT/train/SPK/UTT.ext and ROOT/test/...) or voxceleb
+corpus_dir=        # folder: ROOT; demo: where to make the corpus [data/demo/corpus]
+vox1=              # voxceleb: VoxCeleb1 as distributed (dev and test)
+vox2=              # voxceleb: VoxCeleb2 as distributed (dev)
+trials_dir=        # voxceleb: folder with the official trial lists, cleaned versions [in --vox1]
+musan=             # noise, as MUSAN or a flat folder [demo: the corpus' own; folder: ROOT/../noise or ROOT/noise]
+rirs=              # room impulse responses [demo: the corpus' own; folder: ROOT/../rirs or ROOT/rirs]
+teacher=           # pretrained encoder, a local directory or a hub name [none: a small one is trained from scratch]
+student="sv_mixer transformer"  # students to distill, one system each
+backend=linear     # a further backend for the first student, frozen (none: no such system)
+num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
+cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
+seed=0             # seed of every random choice
+device=cpu         # cpu, cuda, cuda:1 ...
+conf_dir=          # where the configurations are [conf of the checkout]
+data=              # data directories [egs/voxceleb/data/CORPUS]
+exp=               # the experiment [egs/voxceleb/exp/CORPUS]
+demo_opts=         # demo: further options of svtk make-demo-corpus
+. "$SVTK_ROOT/utils/parse_options.sh"
+
+[ $# -eq 0 ] || _options_error "found '$1', expected options only"
+[[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || _options_error "--stage and --stop-stage are whole numbers"
+[ -n "$student" ] || _options_error "--student needs at least one name"
+case $corpus in
+  demo) defaults=(8 true) ;;
+  folder) defaults=(12 true) ;;
+  voxceleb) defaults=(40 false) ;;
+  *) _options_error "no corpus '$corpus'; expected demo, folder or voxceleb" ;;
+esac
+num_valid_spks=${num_valid_spks:-${defaults[0]}}
+[ "$cache_targets" != auto ] || cache_targets=${defaults[1]}
+
+# Paths are the caller's; the work is done in the recipe's directory.
+for name in corpus_dir vox1 vox2 trials_dir musan rirs conf_dir data exp; do
+  [ -z "${!name}" ] || printf -v "$name" '%s' "$(realpath -m --relative-base="$_here" -- "${!name}")"
+done
+if [ -d "$teacher" ]; then
+  teacher=$(realpath --relative-base="$_here" -- "$teacher")
+elif [[ $teacher == [./]* ]]; then
+  die "--teacher $teacher: no such directory"
+fi
+cd "$_here"
+conf_dir=${conf_dir:-../../conf}
+data=${data:-data/$corpus}
+exp=${exp:-exp/$corpus}
+[ "$corpus" != demo ] || corpus_dir=${corpus_dir:-$data/corpus}
+
+# True when stage $1 is to be run; says what it does and what it reads and writes.
+stage() {
+  [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+  log "stage $1: $2"
+}
+
+# True, and said, when all files are there. Training is not asked about: its verbs know whether they are done.
+have() {
+  local file
+  for file in "$@"; do [ -s "$file" ] || return 1; done
+  log "already there: $1 (remove it to make it again)"
+}
+
+# True, and said, when the first file is there and none of the others is newer.
+fresh() {
+  local out=$1 file
+  shift
+  [ -s "$out" ] || return 1
+  for file in "$@"; do [ ! "$file" -nt "$out" ] || return 1; done
+  log "already there: $out"
+}
+
+# need N FILE...: what an earlier stage N should have made.
+need() {
+  local made_by=$1 file
+  shift
+  for file in "$@"; do
+    [ -s "$file" ] || die "$file is missing. To mend: run stage $made_by first (--stage $made_by)"
+  done
+}
+
+# The configuration NAME of this corpus, or the one for all.
+conf() {
+  local file
+  for file in "$conf_dir/${corpus}_$1.yaml" "$conf_dir/$1.yaml"; do
+    if [ -f "$file" ]; then
+      echo "$file"
+      return
+    fi
+  done
+  die "no configuration for '$1': neither ${corpus}_$1.yaml nor $1.yaml is in $conf_dir"
+}
+
+# The value of the top-level key $1 in the configuration $2 or in what it inherits from, else $3.
+conf_value() {
+  local value base
+  value=$(sed -n "s/^$1:[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$2")
+  base=$(sed -n 's/^base:[[:space:]]*\([^[:space:]#]*\).*/\1/p' "$2")
+  if [ -n "$value" ]; then
+    echo "$value"
+  elif [ -n "$base" ]; then
+    conf_value "$1" "$(dirname "$2")/$base" "$3"
+  else
+    echo "$3"
+  fi
+}
+
+# The systems that are compared, by the names of their directories under EXP.
+systems() {
+  echo teacher
+  printf '%s\n' $student
+  [ "$backend" = none ] || echo "${student%% *}_$backend"
+}
+
+# The stage that makes system $1.
+made_by() {
+  case $1 in
+    teacher) echo 4 ;;
+    "${student%% *}_$backend") echo 6 ;;
+    *) echo 5 ;;
+  esac
+}
+
+# "DATA_DIR_NAME TRIAL_LIST_NAME" of every evaluation whose trial list is there.
+evaluations() {
+  local name set=test names="test test_same_sex"
+  [ "$corpus" != voxceleb ] || { set=vox1; names="vox1_o vox1_e vox1_h"; }
+  for name in $names; do [ ! -s "$data/trials/$name" ] || echo "$set $name"; done
+}
+
+if stage 0 "the corpus ($corpus → ${corpus_dir:-${vox2:-nowhere}})"; then
+  case $corpus in
+    demo)
+      $cpu_cmd "$exp/log/make_demo_corpus.log" svtk make-demo-corpus --seed "$seed" $demo_opts "$corpus_dir"
+      ;;
+    folder)
+      [ -n "$corpus_dir" ] || die "--corpus folder needs --corpus-dir ROOT"
+      for split in train test; do
+        [ -d "$corpus_dir/$split" ] \
+          || die "$corpus_dir/$split: no such directory. To mend: lay the corpus out as ROOT/train/SPK/UTT.ext and ROOT/test/SPK/UTT.ext"
+      done
+      ;;
+    voxceleb)
+      for name in vox1 vox2; do
+        [ -n "${!name}" ] || die "--corpus voxceleb needs --$name DIR. VoxCeleb is not downloaded here; its owners give access to it"
+        [ -d "${!name}" ] || die "--$name ${!name}: no such directory"
+      done
+      [ -z "$trials_dir" ] || [ -d "$trials_dir" ] || die "--trials-dir $trials_dir: no such directory"
+      ;;
+  esac
+fi
+
+if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
+  if [ "$corpus" = voxceleb ]; then
+    if ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz "$data"/trials/vox1_{o,e,h}; then
+      [ -n "$vox1" ] && [ -n "$vox2" ] || die "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"
+      $cpu_cmd "$exp/log/prepare_voxceleb.log" \
+        svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} "$data"
+    fi
+    have "$data"/{valid,train}/wav.scp \
+      || $cpu_cmd "$exp/log/split_by_spk.log" split_by_spk.sh --num-spks "$num_valid_spks" "$data/vox2_dev" "$data/valid" "$data/train"
+    have "$data/trials/valid" \
+      || $cpu_cmd "$exp/log/make_trials_valid.log" svtk make-trials --num-trials 20000 --seed "$seed" "$data/valid" "$data/trials/valid"
+  else
+    [ -n "$corpus_dir" ] || die "--corpus $corpus needs --corpus-dir ROOT"
+    [ -d "$corpus_dir/train" ] && [ -d "$corpus_dir/test" ] || die "$corpus_dir has no train and test folders. To mend: run stage 0 first (--stage 0)"
+    speakers=()
+    [ ! -f "$corpus_dir/speakers.tsv" ] || speakers=(--speakers "$corpus_dir/speakers.tsv")
+    have "$data"/{train,valid}/cuts.jsonl.gz || $cpu_cmd "$exp/log/prepare_train.log" \
+      svtk prepare-folder "${speakers[@]}" --num-valid-spks "$num_valid_spks" --valid-dir "$data/valid" --seed "$seed" "$corpus_dir/train" "$data/train"
+    have "$data/test/cuts.jsonl.gz" || $cpu_cmd "$exp/log/prepare_test.log" \
+      svtk prepare-folder "${speakers[@]}" "$corpus_dir/test" "$data/test"
+    mkdir -p "$data/trials"
+    for set in valid test; do
+      have "$data/trials/$set" || $cpu_cmd "$exp/log/make_trials_$set.log" svtk make-trials "$data/$set" "$data/trials/$set"
+    done
+    if [ -s "$data/test/spk2gender" ]; then
+      have "$data/trials/test_same_sex" || $cpu_cmd "$exp/log/make_trials_test_same_sex.log" \
+        svtk make-trials --same-sex "$data/test" "$data/trials/test_same_sex"
+    else
+      log "no same-sex trials: the speakers' sex is not known ($corpus_dir/speakers.tsv)"
+    fi
+  fi
+fi
+
+if stage 2 "noise and room impulse responses (${musan:-noise}, ${rirs:-rirs} → $data/noise)"; then
+  for place in "$corpus_dir" "${corpus_dir:+$corpus_dir/..}"; do
+    if [ "$corpus" != voxceleb ] && [ -n "$place" ]; then
+      [ -n "$musan" ] || [ ! -d "$place/noise" ] || musan=$place/noise
+      [ -n "$rirs" ] || [ ! -d "$place/rirs" ] || rirs=$place/rirs
+    fi
+  done
+  if [ -z "$musan$rirs" ]; then
+    log "no noise and no rooms: the students are trained without them (--musan DIR, --rirs DIR)"
+  else
+    last=noise  # what prepare-noise writes last
+    [ ! -d "$musan/speech" ] && [ ! -d "$musan/musan/speech" ] || last=speech
+    [ -z "$rirs" ] || last=rirs
+    have ${musan:+"$data/noise/noise/wav.scp"} "$data/noise/$last/cuts.jsonl.gz" || $cpu_cmd "$exp/log/prepare_noise.log" \
+      svtk prepare-noise ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} "$data/noise"
+  fi
+fi
+
+if stage 3 "speech activity"; then
+  log "speech activity detection is not in svtk yet; all of each utterance is used"
+fi
+
+# Training verbs resume what was killed, find what is done, and refuse a directory that holds another run.
+augment=()
+[ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
+valid=(--valid "$data/valid" --valid-trials "$data/trials/valid")
+how=(--seed "$seed" --device "$device")
+
+if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and its targets (→ $exp/targets)"; then
+  need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
+  config=$(conf teacher)
+  $train_cmd "$exp/log/train_teacher.log" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
+    "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/teacher"
+  if [ "$cache_targets" = true ]; then
+    config=$(conf "distill_${student%% *}")
+    duration=$(conf_value crop_duration "$config" 3.0)  # of a training crop: shorter utterances are repeated
+    $train_cmd "$exp/log/extract_targets.log" svtk extract-targets --teacher "$exp/teacher" --min-duration "$duration" \
+      --device "$device" "$data/train" "$exp/targets"
+  else
+    log "targets are not cached: the teacher runs beside the student"
+  fi
+fi
+
+if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
+  need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
+  need 4 "$exp/teacher/model.safetensors"
+  from=(--teacher "$exp/teacher")
+  if [ "$cache_targets" = true ]; then
+    need 4 "$exp/targets/targets.json"
+    from=(--targets "$exp/targets")
+  fi
+  for name in $student; do
+    config=$(conf "distill_$name")
+    $train_cmd "$exp/log/distill_$name.log" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \
+      "${from[@]}" "${augment[@]}" "${how[@]}" "$exp/$name"
+  done
+fi
+
+if stage 6 "another backend, $backend ($exp/${student%% *} → $exp/${student%% *}_$backend)"; then
+  if [ "$backend" = none ]; then
+    log "no further backend (--backend none)"
+  else
+    need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
+    need 5 "$exp/${student%% *}/model.safetensors"
+    config=$(conf "backend_$backend")
+    name=${student%% *}_$backend
+    $train_cmd "$exp/log/train_backend_$name.log" svtk train-backend --config "$config" --student "$exp/${student%% *}" \
+      "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/$name"
+  fi
+fi
+
+# The stages below look at every system and every evaluation.
+if [ "$stage" -le 9 ] && [ "$stop_stage" -ge 7 ] && [ -z "$(evaluations)" ]; then
+  die "no trial lists in $data/trials. To mend: run stage 1 first (--stage 1)"
+fi
+
+if stage 7 "embeddings ($exp/SYSTEM, test data → $exp/SYSTEM/embeddings_DATA.scp)"; then
+  for name in $(systems); do
+    need "$(made_by "$name")" "$exp/$name/model.safetensors"
+    for set in $(evaluations | cut -d ' ' -f 1 | sort -u); do
+      to=$exp/$name/embeddings_$set
+      fresh "$to.scp" "$exp/$name/model.safetensors" "$data/$set/wav.scp" || $train_cmd "$exp/log/extract_embeddings_${name}_$set.log" \
+        svtk extract-embeddings --device "$device" "$exp/$name" "$data/$set" "ark,scp:$to.ark,$to.scp"
+    done
+  done
+fi
+
+if stage 8 "scores ($exp/SYSTEM/embeddings_DATA.scp → $exp/SYSTEM/eval_TRIALS/scores)"; then
+  for name in $(systems); do
+    while read -r set trials; do
+      from=$exp/$name/embeddings_$set.scp to=$exp/$name/eval_$trials
+      need 7 "$from"
+      mkdir -p "$to"
+      fresh "$to/scores" "$from" "$data/trials/$trials" || $cpu_cmd "$exp/log/score_${name}_$trials.log" \
+        svtk score "$data/trials/$trials" "scp:$from" "scp:$from" "$to/scores" < /dev/null
+    done < <(evaluations)
+  done
+fi
+
+if stage 9 "metrics and report ($exp/SYSTEM/eval_TRIALS/scores → metrics.json)"; then
+  for name in $(systems); do
+    while read -r _ trials; do
+      from=$exp/$name/eval_$trials/scores to=$exp/$name/eval_$trials/metrics.json
+      need 8 "$from"
+      fresh "$to" "$from" || run_to "$to" "$exp/log/compute_metrics_${name}_$trials.log" \
+        svtk compute-metrics --json "$from" "$data/trials/$trials" < /dev/null
+    done < <(evaluations)
+  done
+fi
+
+title="corpus: $corpus${corpus_dir:+ ($(basename "$corpus_dir"))}, seed $seed"
+[ "$corpus" != demo ] || title="Synthetic speech (demo corpus), seed $seed"
+
+if stage 10 "sizes and the table ($exp/SYSTEM → size.json, $exp/report.txt)"; then
+  for name in $(systems); do
+    need "$(made_by "$name")" "$exp/$name/model.safetensors"
+    fresh "$exp/$name/size.json" "$exp/$name/config.yaml" \
+      || run_to "$exp/$name/size.json" "$exp/log/describe_$name.log" svtk describe --json "$exp/$name"
+  done
+fi
+
+if [ "$stage" -le 10 ] && [ "$stop_stage" -ge 9 ]; then
+  run_to "$exp/report.txt" "$exp/log/report.log" svtk report --title "$title" "$exp"
+  cat "$exp/report.txt"
+fi

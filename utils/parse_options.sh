@@ -1,0 +1,78 @@
+# Sourced after a script's option variables: turns --some-name VALUE and --some-name=VALUE into some_name=VALUE.
+#
+#   #!/usr/bin/env bash
+#   help_message="usage: $0 [options] DATA_DIR"
+#   nj=4            # how many jobs
+#   . utils/parse_options.sh
+#   data=$1
+#
+# Only a variable that the script has set above may be an option. A value is taken as it stands; none is ever evaluated.
+# An option whose default is true or false takes only true or false. Options end at the first other word, or at --;
+# what is left is in "$@". --help prints $help_message and every "name=default  # text" line of the script, so that
+# the help cannot drift from the options. Wrong usage: one Error: line, exit 2.
+# The interface is that of Kaldi's utils/parse_options.sh, without --config FILE (which runs the file).
+
+_options_help() {
+  local script=$1 line name value text
+  [ -z "${help_message:-}" ] || printf '%s\n' "$help_message"
+  echo "options:"
+  while IFS= read -r line; do
+    case $line in
+      *parse_options.sh*) [[ $line =~ ^(\.|source)[[:space:]] ]] && break ;;
+    esac
+    if [[ $line =~ ^([a-z][a-z0-9_]*)=([^#]*[^#[:space:]])?[[:space:]]+#[[:space:]](.*)$ ]]; then
+      name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]} text=${BASH_REMATCH[3]}
+      value=${value#[\"\']} value=${value%[\"\']}
+      printf '  --%-18s %s%s\n' "${name//_/-}" "$text" "${value:+ [$value]}"
+    fi
+  done < "$script"
+}
+
+# True when the script has set variable $1; one that merely came with the environment must stand in the script $2.
+_options_declared() {
+  local flags
+  [[ $1 =~ ^[a-z][a-z0-9_]*$ ]] && [ -n "${!1+set}" ] || return 1
+  flags=$(declare -p "$1")
+  flags=${flags#declare -}
+  [[ ${flags%% *} != *x* ]] || grep -q "^[[:space:]]*\(export \)\?$1=" "$2"
+}
+
+_options_error() {
+  echo "Error: $0: $1. To mend: see $0 --help" >&2
+  exit 2
+}
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h)
+      _options_help "${BASH_SOURCE[1]:-$0}"
+      exit 0
+      ;;
+    --)
+      shift
+      break
+      ;;
+    --*)
+      _option=${1%%=*}
+      _name=${_option#--}
+      _name=${_name//-/_}
+      _options_declared "$_name" "${BASH_SOURCE[1]:-$0}" || _options_error "no option $_option"
+      if [ "$_option" != "$1" ]; then
+        _value=${1#*=}
+        shift
+      elif [ $# -lt 2 ] || [[ $2 == --* ]]; then
+        _options_error "option $_option needs a value (one that starts with -- is given as $_option=VALUE)"
+      else
+        _value=$2
+        shift 2
+      fi
+      if [[ ${!_name} == true || ${!_name} == false ]] && [[ $_value != true && $_value != false ]]; then
+        _options_error "option $_option takes true or false; found '$_value'"
+      fi
+      printf -v "$_name" '%s' "$_value"
+      ;;
+    *) break ;;
+  esac
+done
+unset _option _name _value
+true  # whoever sources this under set -e goes on
