@@ -138,9 +138,7 @@ def encode_entry(key: str, array: np.ndarray, *, text: bool = False, compression
     if array.ndim not in (1, 2):
         raise ValueError(f"entry {key!r} of shape {array.shape} is neither vector nor matrix")
     if text:
-        if array.ndim == 1:
-            return f"{key}  [ {''.join(f'{x} ' for x in array)}]\n".encode()
-        return f"{key}  [{''.join(chr(10) + '  ' + ''.join(f'{x} ' for x in row) for row in array)}]\n".encode()
+        return _encode_text(key, array)
     method = COMPRESSION[compression] if array.ndim == 2 and array.size else None
     if method is not None and not np.isfinite(array).all():
         raise DataError(f"entry {key!r} holds NaN or infinity and cannot be compressed", mend="write it uncompressed")
@@ -152,3 +150,11 @@ def encode_entry(key: str, array: np.ndarray, *, text: bool = False, compression
         )  # kaldiio lets integers of one-row matrices wrap, then mends them
         write_array(buffer, array, compression_method=method)
     return buffer.getvalue()
+
+
+def _encode_text(key: str, array: np.ndarray) -> bytes:
+    def numbers(row: np.ndarray) -> str:
+        return "".join(f"{x!s} " for x in row)  # str of a NumPy float: the fewest digits that tell it apart
+
+    body = f" {numbers(array)}" if array.ndim == 1 else "".join(f"\n  {numbers(row)}" for row in array)
+    return f"{key}  [{body}]\n".encode()
