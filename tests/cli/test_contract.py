@@ -1,0 +1,71 @@
+"""What every verb promises: a summary, a runnable example, and a start that imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shlex
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from svtk import cli
+from svtk.cli.main import svtk
+
+MODULES = sorted(
+    info.name for info in pkgutil.iter_modules(cli.__path__) if info.name != "main" and not info.name.startswith("_")
+)
+HEAVY = {"torch", "torchaudio", "lhotse", "numpy", "speechbrain", "transformers", "kaldiio", "scipy", "soundfile"}
+
+
+def test_there_are_verbs():
+    assert {"score", "compute_metrics", "report"} <= set(MODULES)
+    assert svtk.list_commands(None) == [name.replace("_", "-") for name in MODULES]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_import_is_light(name):
+    program = f"import sys, svtk.cli.{name}; print(sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def commands(example: str) -> list[list[str]]:
+    """The command lines of an example as words, without what a shell makes of them (``>``, ``|``)."""
+    joined = example.strip().replace("\\\n", " ")
+    result = []
+    for line in joined.splitlines():
+        words = shlex.split(line)
+        ends = [i for i, word in enumerate(words) if word in (">", "|", "&&")]
+        result.append(words[: min(ends, default=len(words))])
+    return result
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_help_ends_with_a_runnable_example(name):
+    verb = name.replace("_", "-")
+    done = CliRunner().invoke(svtk, [verb, "--help"], prog_name="svtk")
+    assert done.exit_code == 0, done.output
+    head, found, example = done.output.rpartition("Example:")
+    assert found, "no Example"
+    assert "Options:" in head and "Options:" not in example
+    command = importlib.import_module(f"svtk.cli.{name}").command
+    assert isinstance(command, click.Command)
+    summary = command.help.strip().splitlines()[0]
+    assert summary.endswith(".") and len(summary) <= 100
+    assert commands(example)[0][:2] == ["svtk", verb]
+    for words in commands(example):  # the verb's own parser understands it: options and number of words
+        if words[:2] == ["svtk", verb]:
+            options, rest, _ = command.make_parser(click.Context(command)).parse_args(words[2:])
+            assert rest == []
+            required = [p for p in command.params if p.required]
+            assert [p.human_readable_name for p in required if options.get(p.name) is None] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_option_says_what_it_does(name):
+    command = importlib.import_module(f"svtk.cli.{name}").command
+    assert [p.opts for p in command.params if isinstance(p, click.Option) and not p.help] == []

@@ -1,0 +1,132 @@
+"""``svtk score``, ``compute-metrics`` and ``report``, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from svtk.kaldi.tables import TableWriter
+
+
+def run(*args: str, cwd, text: str | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "svtk", *args], cwd=cwd, input=text, capture_output=True, text=True)
+
+
+TRIALS = "a b target\na c nontarget\nb c nontarget\nc c target\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    with TableWriter(f"ark,scp:{tmp_path}/e.ark,{tmp_path}/e.scp") as writer:
+        for key, row in {"a": [1, 0], "b": [3, 4], "c": [0, -1]}.items():
+            writer.write(key, np.array(row, dtype=np.float32))
+    (tmp_path / "trials").write_text(TRIALS)
+    return tmp_path
+
+
+SCORES = "a b 0.600000\na c 0.000000\nb c -0.800000\nc c 1.000000\n"
+
+
+def test_score_files_and_streams_agree(place):
+    done = run("score", "trials", "scp:e.scp", "ark:e.ark", "scores", cwd=place)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (place / "scores").read_text() == SCORES
+    done = run("score", "-", "scp:e.scp", "scp:e.scp", "-", cwd=place, text=TRIALS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, SCORES, "")
+
+
+def test_mean_is_an_option(place):
+    done = run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-", cwd=place)
+    rows = np.array([[1, 0], [3, 4], [0, -1]]) - np.array([4 / 3, 1])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    expected = [rows[i] @ rows[j] for i, j in ((0, 1), (0, 2), (1, 2), (2, 2))]
+    assert [float(line.split()[2]) for line in done.stdout.splitlines()] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_missing_embedding_leaves_no_scores(place):
+    (place / "trials").write_text(TRIALS + "a q target\nq a target\n")
+    done = run("score", "trials", "scp:e.scp", "scp:e.scp", "scores", cwd=place)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (
+        "Error: trials:6: 1 enrolment key(s) are not in scp:e.scp; found 'q'. "
+        "To mend: extract their embeddings or take their trials out\n"
+    )
+    assert not list(place.glob("scores*"))
+
+
+def test_metrics_as_text_and_json(place):
+    (place / "scores").write_text("a b 1\na c 2\nb c 0\nc c 3\n")
+    done = run("compute-metrics", "scores", "trials", cwd=place)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "EER          50.00 % at threshold 2.0000",
+        "minDCF 0.05  0.5000",
+        "minDCF 0.01  0.5000",
+        "trials       2 target, 2 nontarget",
+    ]
+    done = run(
+        "compute-metrics", "--json", "--p-target", "0.5", "--p-target=0.01", "-", "trials", cwd=place, text=SCORES
+    )
+    assert json.loads(done.stdout) == {
+        "eer": 0.0,
+        "eer_threshold": 0.6,
+        "min_dcf": {"0.5": 0.0, "0.01": 0.0},
+        "num_targets": 2,
+        "num_nontargets": 2,
+    }
+
+
+def test_metrics_of_scores_in_another_order(place):
+    (place / "scores").write_text("c c 3\nb c 0\na b 1\na c 2\n")
+    assert "EER          50.00 %" in run("compute-metrics", "scores", "trials", cwd=place).stdout
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ("a b 1\n", "Error: trials:2: 3 trial(s) without a score in scores; found 'a c', 'b c', 'c c'."),
+        (SCORES + "x y 1\n", "Error: scores:5: 1 score(s) without a trial in trials; found 'x y'."),
+        (SCORES.replace("0.6", "nan"), "Error: scores:1: malformed score; found 'a b nan00000'"),
+        (SCORES.replace("-0.800000", "nan"), "Error: scores:3: a score is not finite; found nan."),
+    ],
+)
+def test_metrics_that_cannot_be_computed(place, scores, message):
+    (place / "scores").write_text(scores)
+    done = run("compute-metrics", "scores", "trials", cwd=place)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("p", ["0", "1", "1.5", "x"])
+def test_p_target_out_of_range_is_wrong_usage(place, p):
+    assert run("compute-metrics", "--p-target", p, "scores", "trials", cwd=place).returncode == 2
+
+
+def test_report(place):
+    (place / "exp" / "teacher" / "eval_all").mkdir(parents=True)
+    (place / "exp" / "teacher" / "eval_all" / "metrics.json").write_text('{"eer": 0.0425, "min_dcf": {"0.05": 0.3}}')
+    done = run("report", "exp", cwd=place)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines()[2].split() == ["teacher", "all", "4.25", "0.300", "-", "-", "-", "-"]
+    done = run("report", "--format", "md", "--title", "Synthetic speech", "exp", cwd=place)
+    assert done.stdout.splitlines()[0] == "Synthetic speech"
+    assert done.stdout.splitlines()[-1].startswith("| teacher | all    |  4.25 |")
+    done = run("report", "nowhere", cwd=place)
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("Error: nowhere: no such experiment")
+
+
+def test_scoring_needs_no_torch(place):
+    (place / "exp" / "s" / "eval_t").mkdir(parents=True)
+    program = (
+        "import sys\nfrom svtk.cli.main import svtk\n"
+        "def verb(*args):\n    svtk.main(list(args), standalone_mode=False)\n"
+        "verb('score', 'trials', 'scp:e.scp', 'scp:e.scp', 'scores')\n"
+        "verb('compute-metrics', 'scores', 'trials')\nverb('report', 'exp')\n"
+        "print(sorted({'torch', 'torchaudio', 'lhotse', 'speechbrain', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=place, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
