@@ -22,7 +22,7 @@ import soundfile
 
 from svtk.errors import DataError
 from svtk.kaldi.datadir import write_lines
-from svtk.prepare.espeak import ESPEAK_RATE, synthesize
+from svtk.prepare.espeak import ESPEAK_RATE, Synthesizer
 from svtk.progress import progress
 
 __all__ = ["Speaker", "draw_speakers", "make_demo_corpus", "synthetic_rir"]
@@ -140,11 +140,11 @@ def _trim(samples: np.ndarray, keep: int) -> np.ndarray:
     return samples[: loud[-1] + keep] if loud.size else samples
 
 
-def speak(speaker: Speaker, text: str, rng: np.random.Generator) -> np.ndarray:
+def speak(synthesizer: Synthesizer, speaker: Speaker, text: str, rng: np.random.Generator) -> np.ndarray:
     """Clean speech (N,) at 16 kHz of *speaker*, straying a little as people do from one day to the next."""
     warp = speaker.warp * np.exp(rng.normal(0, 0.012))
     rate = speaker.rate * np.exp(rng.normal(0, 0.07))
-    samples = synthesize(
+    samples = synthesizer.speak(
         text,
         f"en-us+{speaker.variant}",
         rate=round(np.clip(rate / warp, 85, 400)),
@@ -208,7 +208,7 @@ def record(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (wet * (peak / np.abs(wet).max())).astype(np.float32)
 
 
-def _noises(seed: int, seconds: float = 12.0) -> dict[str, np.ndarray]:
+def _noises(synthesizer: Synthesizer, seed: int, seconds: float = 12.0) -> dict[str, np.ndarray]:
     """Named noises (N,) for augmentation: steady, hum, clicks, gusts, and babble of voices that are in no split."""
     num_samples = round(seconds * _SAMPLE_RATE)
     time = np.arange(num_samples) / _SAMPLE_RATE
@@ -247,7 +247,7 @@ def _noises(seed: int, seconds: float = 12.0) -> dict[str, np.ndarray]:
             )
             start = 0
             while start < num_samples:
-                speech = speak(person, _sentence(rng), rng)[: num_samples - start]
+                speech = speak(synthesizer, person, _sentence(rng), rng)[: num_samples - start]
                 babble[start : start + len(speech)] += speech
                 start += len(speech) + round(rng.uniform(0, 0.5) * _SAMPLE_RATE)
         noises[f"babble{number + 1}"] = babble
@@ -316,12 +316,13 @@ def make_demo_corpus(
 
 
 def _fill(out_dir: Path, speakers: list[Speaker], utts_per_spk: int, seed: int) -> None:
+    synthesizer = Synthesizer()
     utterances = [(i, speaker, utt) for i, speaker in enumerate(speakers) for utt in range(utts_per_spk)]
     for i, speaker, utt in progress(utterances, desc="synthesising"):
         rng = _rng(seed, "utts", i, utt)
-        samples = record(speak(speaker, _sentence(rng), rng), rng)
+        samples = record(speak(synthesizer, speaker, _sentence(rng), rng), rng)
         _write(out_dir / speaker.split / speaker.spk / f"utt{utt + 1:02d}.flac", samples)
-    for name, noise in _noises(seed).items():
+    for name, noise in _noises(synthesizer, seed).items():
         _write(out_dir / "noise" / f"{name}.flac", noise)
     for number in range(24):
         rng = _rng(seed, "rirs", number)

@@ -101,9 +101,10 @@ def draw_trials(data: DataDir, *, same_sex: bool = False, num_trials: int | None
     return Trials(utts[left[rows]].tolist(), utts[right[rows]].tolist(), labels[rows])
 
 
-def _block_ends(sorted_ids: np.ndarray) -> np.ndarray:
-    """For each item of a sorted (N,) array, the index just after its run of equal values."""
-    return np.searchsorted(sorted_ids, sorted_ids, side="right")
+def _block_ends(ids: np.ndarray) -> np.ndarray:
+    """For each item of (N,) ids that stand in runs of equal values, the index just after its run."""
+    ends = np.append(np.flatnonzero(np.diff(ids)) + 1, len(ids))
+    return np.repeat(ends, np.diff(ends, prepend=0))
 
 
 def _decode(numbers: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
