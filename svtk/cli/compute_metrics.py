@@ -21,8 +21,8 @@ import click
 def command(p_targets: tuple[float, ...], as_json: bool, scores: str, trials: str) -> None:
     """Print EER and normalised minDCF of scores.
 
-    Equal error rate and minimum detection costs. Reads "enroll test score" lines from SCORES and the labels from TRIALS (either may be - for stdin); lines
-    are matched by their keys, in any order.
+    Equal error rate and minimum detection costs. Reads "enroll test score" lines from SCORES and the labels
+    from TRIALS (either may be - for stdin); lines are matched by their keys, in any order.
     """
     import json
 

@@ -521,6 +521,13 @@ def test_a_killed_run_goes_on_after_its_last_whole_entry(tmp_path, compression):
     assert sorted(os.listdir(tmp_path)) == ["a.ark", "a.scp", "once"]
 
 
+def test_nothing_of_a_torn_entry_remains(tmp_path):
+    wspecifier = interrupted(tmp_path, 3, fingerprint=1)
+    with TableWriter(wspecifier, resume=True, fingerprint=1):
+        pass  # the torn entry is not wanted any more
+    assert list(read(f"ark:{tmp_path}/a.ark")) == ["utt0", "utt1", "utt2"]
+
+
 @pytest.mark.parametrize(
     "options",
     [
