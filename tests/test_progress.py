@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from svtk import progress as module
 from svtk.progress import progress
+
+
+@pytest.fixture(autouse=True)
+def no_wish(monkeypatch):
+    monkeypatch.delenv("SVTK_PROGRESS", raising=False)
 
 
 def test_items_pass_through_and_the_end_is_said(caplog, capsys):
