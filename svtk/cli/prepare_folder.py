@@ -47,10 +47,10 @@ def command(
     Audio may be wav, flac, ogg, opus, mp3 or, through ffmpeg, m4a and the like. Writes Kaldi's files and
     cuts.jsonl.gz to DATA_DIR.
     """
-    from svtk.prepare.folder import prepare_folder
-
     if bool(num_valid_spks) != (valid_dir is not None):
         raise click.UsageError("--num-valid-spks and --valid-dir go together")
+    from svtk.prepare.folder import prepare_folder
+
     prepare_folder(
         root,
         data_dir,

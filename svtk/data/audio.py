@@ -41,7 +41,10 @@ def read_audio(wav: str, start: int = 0, num_samples: int | None = None) -> np.n
         raise AudioError("cannot read audio", path=wav, found=str(error), mend="check or remove the file") from error
     if rate != _RATE or samples.ndim != 1:
         raise AudioError(
-            "wrong audio format", path=wav, found=f"{rate} Hz, {samples.shape[1:] or 'mono'}", expected="16000 Hz mono"
+            "wrong audio format",
+            path=wav,
+            found=f"{rate} Hz, {'mono' if samples.ndim == 1 else f'{samples.shape[1]} channels'}",
+            expected="16000 Hz mono",
         )
     if samples.size == 0:
         raise AudioError("empty audio", path=wav, mend="remove the utterance")

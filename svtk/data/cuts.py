@@ -94,12 +94,22 @@ def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet
 
 
 def load_cuts(data_dir: str | os.PathLike) -> CutSet:
-    """The cuts of a data directory, one per utterance; made when missing or older than the Kaldi files."""
+    """The cuts of a data directory, one per utterance; made when missing or older than the Kaldi files.
+
+    Raises:
+        DataError: as :func:`write_cuts`; also a manifest that is damaged.
+        AudioError: as :func:`write_cuts`.
+    """
     path = Path(data_dir)
     manifest = path / "cuts.jsonl.gz"
-    sources = [path / name for name in ("wav.scp", "segments", "utt2spk")]
+    sources = [path / name for name in ("wav.scp", "segments", "utt2spk", "utt2dur", "spk2gender")]
     if manifest.exists() and all(not s.exists() or s.stat().st_mtime <= manifest.stat().st_mtime for s in sources):
-        return CutSet.from_file(manifest).to_eager()
+        try:
+            return CutSet.from_file(manifest).to_eager()
+        except Exception as error:  # gzip, JSON and lhotse each fail in their own way
+            raise DataError(
+                f"damaged manifest: {type(error).__name__}: {error}", path=manifest, mend="remove it; it is made again"
+            ) from error
     return write_cuts(path).to_eager()
 
 
