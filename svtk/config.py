@@ -18,7 +18,7 @@ import yaml
 
 from svtk.errors import ConfigError
 
-__all__ = ["apply_overrides", "from_mapping", "load_yaml", "nearest", "save_yaml", "to_mapping"]
+__all__ = ["apply_overrides", "from_mapping", "load_config", "load_yaml", "nearest", "save_yaml", "to_mapping"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,42 @@ def load_yaml(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(mapping, dict):
         raise ConfigError("not a mapping", path=path, found=type(mapping).__name__, expected="'key: value' lines")
     return mapping
+
+
+def load_config(path: str | os.PathLike | None, overrides: typing.Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration file with what it inherits, and ``--set`` above it; None is an empty file.
+
+    ``base: OTHER.yaml`` (relative to the file) inherits OTHER. Mappings are merged key by key, except that a
+    component with another ``name`` than its base's replaces it whole.
+
+    Raises:
+        ConfigError: an unreadable file, or a circle of bases.
+    """
+    mapping = {} if path is None else _inherit(Path(path), ())
+    return apply_overrides(mapping, overrides)
+
+
+def _inherit(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    mapping = load_yaml(path)
+    if "base" not in mapping:
+        return mapping
+    base = mapping.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError("wrong value for 'base'", path=path, found=repr(base), expected="a file name")
+    parent = path.parent / base
+    if parent.resolve() in above:
+        raise ConfigError("configurations inherit each other in a circle", path=path, found=f"base: {base}")
+    return _merge(_inherit(parent, (*above, path.resolve())), mapping)
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if (
+        not isinstance(base, dict)
+        or not isinstance(over, dict)
+        or ("name" in over and over["name"] != base.get("name"))
+    ):
+        return over
+    return {**base, **{key: _merge(base[key], value) if key in base else value for key, value in over.items()}}
 
 
 def save_yaml(mapping: dict[str, Any], path: str | os.PathLike) -> None:

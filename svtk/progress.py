@@ -14,10 +14,15 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["progress"]
+__all__ = ["bar_wanted", "progress"]
 
 T = TypeVar("T")
 _LOG_EVERY = 30.0  # seconds between plain lines
+
+
+def bar_wanted() -> bool:
+    """Whether stderr ends at a terminal."""
+    return sys.stderr.isatty() or os.environ.get("SVTK_PROGRESS") == "bar"
 
 
 def progress(items: Iterable[T], desc: str, total: int | None = None, unit: str = "utt") -> Iterator[T]:
@@ -31,7 +36,7 @@ def progress(items: Iterable[T], desc: str, total: int | None = None, unit: str 
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty() or os.environ.get("SVTK_PROGRESS") == "bar":
+    if bar_wanted():
         yield from tqdm(items, desc=desc, total=total, unit=unit, dynamic_ncols=True)
         return
     start = last = time.monotonic()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor, nn
 
+import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
 from svtk.backends._layer_sum import LayerSum
 
 __all__ = ["Config", "EcapaTdnn", "build"]

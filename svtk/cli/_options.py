@@ -14,7 +14,11 @@ existing_dir = click.Path(exists=True, file_okay=False)
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--config FILE`` and ``--set KEY=VALUE``, the latter above the former."""
     function = click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set one configuration value, e.g. student.num_layers=6."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set one configuration value, e.g. student.num_layers=6.",
     )(function)
     return click.option("--config", type=existing_file, help="YAML configuration (defaults apply below it).")(function)
 
@@ -26,4 +30,6 @@ def seed_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--device``."""
-    return click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda, cuda:1 ...")(function)
+    return click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda, cuda:1 ...")(
+        function
+    )

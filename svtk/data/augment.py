@@ -57,7 +57,12 @@ class Augmenter:
             if (Path(directory) / kind / "wav.scp").exists():
                 self._sources[kind] = [locate(cut) for cut in load_cuts(Path(directory) / kind)]
         if not self._sources:
-            raise DataError("no noise here", path=directory, expected="noise/, music/, speech/ or rirs/", mend="run svtk prepare-noise")
+            raise DataError(
+                "no noise here",
+                path=directory,
+                expected="noise/, music/, speech/ or rirs/",
+                mend="run svtk prepare-noise",
+            )
         self._kinds = sorted(self._sources)
         self._rirs: dict[int, np.ndarray] = {}
 

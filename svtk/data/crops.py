@@ -97,7 +97,9 @@ class CropDataset(Dataset):
         self.epoch = 0
         self._cache: list[np.ndarray] | None = None
         if cache:
-            self._cache = [np.round(self._read(i) * 32767).astype(np.int16) for i in progress(range(len(self.items)), "read audio")]
+            self._cache = [
+                np.round(self._read(i) * 32767).astype(np.int16) for i in progress(range(len(self.items)), "read audio")
+            ]
         if targets is not None:
             targets.check([item.utt for item in self.items])
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (before torchaudio)
 import torch
 import torchaudio
 from torch import Tensor, nn
+
+import svtk.torchaudio_standin  # noqa: F401  (before torchaudio)
 
 __all__ = ["LogMel"]
 
@@ -20,7 +21,9 @@ class LogMel(nn.Module):
 
     def __init__(self, num_mels: int = 80):
         super().__init__()
-        filters = torchaudio.functional.melscale_fbanks(201, 0.0, 8000.0, num_mels, 16_000, norm="slaney", mel_scale="slaney")
+        filters = torchaudio.functional.melscale_fbanks(
+            201, 0.0, 8000.0, num_mels, 16_000, norm="slaney", mel_scale="slaney"
+        )
         self.register_buffer("filters", filters, persistent=False)  # (201, M)
         self.register_buffer("window", torch.hann_window(400), persistent=False)
 

@@ -46,7 +46,9 @@ def add_angle(cosine: Tensor, angle: float | Tensor) -> Tensor:
 def subtract_angle(cosine: Tensor, angle: float) -> Tensor:
     """cos(max(θ - angle, 0)) for θ = arccos(cosine), without arccos."""
     sine = (1.0 - cosine.square()).clamp(min=1e-8).sqrt()
-    return torch.where(cosine < math.cos(angle), cosine * math.cos(angle) + sine * math.sin(angle), torch.ones_like(cosine))
+    return torch.where(
+        cosine < math.cos(angle), cosine * math.cos(angle) + sine * math.sin(angle), torch.ones_like(cosine)
+    )
 
 
 class AAMSoftmax(nn.Module):
@@ -78,7 +80,9 @@ class AAMSoftmax(nn.Module):
             nearest = cosine.detach().masked_fill(is_target, -2.0).topk(top_k, dim=1).indices
             penalised = torch.zeros_like(is_target).scatter_(1, nearest, True)
             if config.top_k_penalty == "margin":
-                logits = torch.where(penalised, subtract_angle(cosine, config.top_k_margin * self.margin_factor), logits)
+                logits = torch.where(
+                    penalised, subtract_angle(cosine, config.top_k_margin * self.margin_factor), logits
+                )
             else:
                 shift = penalised * math.log(config.top_k_weight)
         return config.scale * logits + shift

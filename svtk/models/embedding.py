@@ -69,4 +69,6 @@ def embed_utterances(
                 yield item[0], row
             items, futures = next_items, next_futures
     if short:
-        logging.info("%d utterance(s) shorter than one window of %.2f s were repeated to fill it", short, model.config.window)
+        logging.info(
+            "%d utterance(s) shorter than one window of %.2f s were repeated to fill it", short, model.config.window
+        )

@@ -22,7 +22,16 @@ from svtk.config import from_mapping, load_yaml, save_yaml
 from svtk.errors import ConfigError, ModelError
 from svtk.registry import configure
 
-__all__ = ["FRAME", "ModelConfig", "SpeakerModel", "StudentEncoder", "build_model", "load_model", "save_model"]
+__all__ = [
+    "FRAME",
+    "ModelConfig",
+    "SpeakerModel",
+    "StudentEncoder",
+    "StudentSpec",
+    "build_model",
+    "load_model",
+    "save_model",
+]
 
 SAMPLE_RATE = 16_000
 #: samples per frame of 20 ms
@@ -52,6 +61,30 @@ class ModelConfig:
                 raise ValueError(f"a {self.kind} needs {name!r}")
         if self.window <= 0:
             raise ValueError("window must be positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentSpec:
+    """What a distillation configuration says of the model; the defaults are the paper's.
+
+    ``frontend``, ``student`` and ``backend`` are components, ``{name: ..., option: ...}``; a crop, and a
+    window of the model, lasts ``crop_duration`` seconds.
+    """
+
+    crop_duration: float = 3.0
+    frontend: dict = dataclasses.field(default_factory=lambda: {"name": "waveform_conv"})
+    student: dict = dataclasses.field(default_factory=lambda: {"name": "sv_mixer"})
+    backend: dict = dataclasses.field(default_factory=lambda: {"name": "ecapa_tdnn"})
+
+    def model_config(self, path: Any = None) -> ModelConfig:
+        """The student's ``config.yaml``, every default filled in."""
+        return ModelConfig(
+            kind="student",
+            window=self.crop_duration,
+            frontend=configure("frontends", self.frontend, "frontend", path).spec(),
+            student=configure("students", self.student, "student", path).spec(),
+            backend=configure("backends", self.backend, "backend", path).spec(),
+        )
 
 
 class StudentEncoder(nn.Module):
@@ -85,13 +118,28 @@ class SpeakerModel(nn.Module):
         self.window_samples = round(config.window * SAMPLE_RATE)
         self.window_frames = encoder.num_frames(self.window_samples)
 
+        self._encoder_frozen = False
+
     @property
     def embedding_dim(self) -> int:
         return self.backend.embedding_dim
 
+    def freeze_encoder(self) -> None:
+        """Train the backend alone: the encoder has no gradients and stays in evaluation mode."""
+        self._encoder_frozen = True
+        self.encoder.requires_grad_(False)
+        self.encoder.eval()
+
+    def train(self, mode: bool = True) -> SpeakerModel:
+        super().train(mode)
+        if self._encoder_frozen:
+            self.encoder.eval()
+        return self
+
     def forward(self, wav: Tensor) -> tuple[list[Tensor], Tensor]:
         """One window each, wav (B, window_samples), to hidden states and embeddings (B, E)."""
-        hidden = self.encoder(wav)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._encoder_frozen):
+            hidden = self.encoder(wav)
         return hidden, self.backend(hidden)
 
     @torch.inference_mode()
@@ -150,7 +198,9 @@ class SpeakerModel(nn.Module):
         return torch.stack([w[s : s + size] for w, ss in zip(wavs, starts, strict=True) for s in ss])
 
 
-def build_model(config: ModelConfig, *, base: Path | None = None, frozen: bool = True, path: Any = None) -> SpeakerModel:
+def build_model(
+    config: ModelConfig, *, base: Path | None = None, frozen: bool = True, path: Any = None
+) -> SpeakerModel:
     """Build a model with fresh weights (a teacher's encoder is loaded from its source).
 
     Args:
@@ -185,7 +235,12 @@ def load_model(directory: str | os.PathLike, device: str = "cpu", *, frozen: boo
     """
     directory = Path(directory)
     if not (directory / "config.yaml").exists():
-        raise ModelError("not a model directory", path=directory, found="no config.yaml", mend="give the output of distill or train-teacher")
+        raise ModelError(
+            "not a model directory",
+            path=directory,
+            found="no config.yaml",
+            mend="give the output of distill or train-teacher",
+        )
     file = directory / "config.yaml"
     config = from_mapping(ModelConfig, load_yaml(file), path=file)
     model = build_model(config, base=directory, frozen=frozen, path=file)

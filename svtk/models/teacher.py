@@ -28,7 +28,9 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
     if (path / "config.yaml").exists():
         config = load_yaml(path / "config.yaml")
         if config.get("kind") != "teacher":
-            raise ModelError("not a teacher", path=path, found=f"kind {config.get('kind')!r}", mend="give a teacher's MODEL_DIR")
+            raise ModelError(
+                "not a teacher", path=path, found=f"kind {config.get('kind')!r}", mend="give a teacher's MODEL_DIR"
+            )
         spec = dict(config["teacher"])
         inside = path / spec["source"]
         spec["source"] = str(inside if inside.exists() else spec["source"])
@@ -37,10 +39,13 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
         try:
             model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
         except (OSError, ValueError) as error:
-            raise ModelError("no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher") from error
+            raise ModelError(
+                "no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher"
+            ) from error
     else:
-        import svtk.torchaudio_standin  # noqa: F401
         from transformers import AutoConfig
+
+        import svtk.torchaudio_standin  # noqa: F401
 
         try:
             model_type = AutoConfig.from_pretrained(str(source)).model_type
@@ -52,7 +57,9 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
             ) from error
     known = names("teachers")
     if model_type not in known:
-        raise ModelError("no teacher of this architecture", path=source, found=repr(model_type), expected=", ".join(known))
+        raise ModelError(
+            "no teacher of this architecture", path=source, found=repr(model_type), expected=", ".join(known)
+        )
     return {"name": model_type, "source": str(source)}
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import svtk.torchaudio_standin  # noqa: F401  (before transformers)
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+import svtk.torchaudio_standin  # noqa: F401  (before transformers)
 from svtk.data.features import LogMel
 from svtk.errors import ModelError
 from svtk.teachers._base import Teacher, quiet_transformers
@@ -59,7 +59,9 @@ class WhisperTeacher(Teacher):
         positions = encoder.embed_positions.weight
         if x.shape[1] > len(positions):
             raise ModelError(
-                "audio too long for Whisper", found=f"{x.shape[1] * 0.02:.1f} s", expected=f"at most {len(positions) * 0.02:.0f} s"
+                "audio too long for Whisper",
+                found=f"{x.shape[1] * 0.02:.1f} s",
+                expected=f"at most {len(positions) * 0.02:.0f} s",
             )
         hidden = [x + positions[: x.shape[1]]]
         for layer in encoder.layers:

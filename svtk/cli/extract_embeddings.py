@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import click
+
+from svtk.cli._options import device_option, existing_dir
+
+
+@click.command(
+    epilog="\b\nExample:\n  svtk extract-embeddings exp/sv_mixer data/test ark,scp:exp/embeddings.ark,exp/embeddings.scp\n"
+    "  svtk extract-embeddings exp/sv_mixer scp:wav.scp ark,t:-"
+)
+@click.option(
+    "--windows",
+    default="cover",
+    show_default=True,
+    type=click.Choice(["cover", "crops"]),
+    help="cover: windows over the whole utterance, pooled together; crops: evenly spaced ones, averaged.",
+)
+@click.option("--num-crops", default=10, show_default=True, help="Crops per utterance with --windows crops.")
+@click.option("--batch-size", default=8, show_default=True, help="Windows encoded at a time.")
+@device_option
+@click.argument("model_dir", type=existing_dir)
+@click.argument("source", metavar="DATA_DIR|WAV_RSPECIFIER")
+@click.argument("wspecifier")
+def command(windows, num_crops, batch_size, device, model_dir, source, wspecifier):
+    """Extract one embedding per utterance.
+
+    MODEL_DIR is a student or a teacher; the input is a data directory or scp:wav.scp (files or pipes).
+    """
+    from svtk.extract.embeddings import extract_embeddings
+
+    extract_embeddings(
+        model_dir, source, wspecifier, windows=windows, num_crops=num_crops, batch_size=batch_size, device=device
+    )

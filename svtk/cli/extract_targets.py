@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import click
+
+from svtk.cli._options import device_option, existing_dir
+
+
+@click.command(
+    epilog="\b\nExample:\n  svtk extract-targets --teacher exp/teacher --layers last --compress auto --min-duration 2.0 \\\n"
+    "    data/train exp/targets"
+)
+@click.option("--teacher", required=True, help="Hub name, Hugging Face directory or a teacher's MODEL_DIR.")
+@click.option(
+    "--layers", default="last", show_default=True, help="last, all, or numbers such as 0,3,6 (0: projected features)."
+)
+@click.option(
+    "--compress",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "auto", "two-byte"]),
+    help="Kaldi matrix compression.",
+)
+@click.option(
+    "--min-duration",
+    default=3.0,
+    show_default=True,
+    help="Repeat shorter utterances to this (distill's crop_duration).",
+)
+@device_option
+@click.argument("data_dir", type=existing_dir)
+@click.argument("out_dir", type=click.Path(file_okay=False))
+def command(teacher, layers, compress, min_duration, device, data_dir, out_dir):
+    """Write a teacher's hidden states as Kaldi tables.
+
+    DATA_DIR's utterances go to OUT_DIR/layerK.{ark,scp}, T × H each; the log says how much disk it takes.
+    """
+    from svtk.extract.targets import extract_targets
+
+    extract_targets(
+        teacher, data_dir, out_dir, layers=layers, compress=compress, min_duration=min_duration, device=device
+    )

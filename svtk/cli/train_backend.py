@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import click
+
+from svtk.cli._options import config_options, device_option, existing_dir, existing_file, seed_option
+
+
+@click.command(
+    epilog="\b\nExample:\n  svtk train-backend --config conf/backend_linear.yaml --student exp/sv_mixer --valid data/valid \\\n"
+    "    --valid-trials data/trials/valid data/train exp/sv_mixer_linear"
+)
+@config_options
+@click.option("--student", required=True, type=existing_dir, help="MODEL_DIR whose encoder is kept, frozen.")
+@click.option("--valid", required=True, type=existing_dir, help="Validation data directory.")
+@click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
+@click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
+@seed_option
+@device_option
+@click.argument("data_dir", type=existing_dir)
+@click.argument("model_dir", type=click.Path(file_okay=False))
+def command(config, overrides, student, valid, valid_trials, noise, seed, device, data_dir, model_dir):
+    """Train another backend on the frozen encoder of a model.
+
+    Encoder and new backend are written to MODEL_DIR; a rerun resumes, or finds it done.
+    """
+    from svtk.config import load_config
+    from svtk.train.backend import train_backend
+
+    train_backend(
+        load_config(config, overrides),
+        student=student,
+        train_dir=data_dir,
+        valid_dir=valid,
+        valid_trials=valid_trials,
+        model_dir=model_dir,
+        noise=noise,
+        seed=seed,
+        device=device,
+        path=config,
+    )

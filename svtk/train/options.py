@@ -1,0 +1,65 @@
+"""Options that every training verb shares; the defaults are the paper's protocol (PAPER: training protocol)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from svtk.data import augment
+
+__all__ = ["TrainOptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How to train, never where.
+
+    Attributes:
+        crop_duration: length of a training crop, and of the windows of the model, in seconds.
+        crop_grid: crops start on multiples of this many samples.
+        batch_size: crops per step.
+        max_epochs: epochs at most; an epoch takes one crop of every utterance.
+        lr, weight_decay: of AdamW.
+        schedule: ``plateau`` multiplies the rate by *lr_factor* after *lr_patience* validations without
+            improvement; ``cosine`` falls to zero over *max_epochs* (for short, fixed budgets).
+        warmup_epochs: the rate rises linearly over these first epochs.
+        stop_patience: stop after this many validations without improvement.
+        margin_warmup_epochs: the margin of the SV loss rises linearly over these first epochs.
+        max_grad_norm: gradients are clipped to this norm.
+        valid_every: validate every so many epochs, and after the last.
+        precision: of the forward and backward pass.
+        num_workers: data loading processes.
+        cache_audio: keep the decoded training audio in memory (small corpora).
+        augment: noise and reverberation on the student's side, when a noise directory is given.
+    """
+
+    crop_duration: float = 3.0
+    crop_grid: int = 320
+    batch_size: int = 128
+    max_epochs: int = 100
+    lr: float = 2e-4
+    weight_decay: float = 2e-5
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    warmup_epochs: int = 0
+    lr_factor: float = 0.5
+    lr_patience: int = 5
+    stop_patience: int = 10
+    margin_warmup_epochs: int = 0
+    max_grad_norm: float = 5.0
+    valid_every: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    num_workers: int = 0
+    cache_audio: bool = False
+    augment: augment.Config = dataclasses.field(default_factory=augment.Config)
+
+    def __post_init__(self) -> None:
+        for name in ("crop_duration", "crop_grid", "batch_size", "max_epochs", "lr", "valid_every", "max_grad_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive")
+        if self.crop_grid % 320:
+            raise ValueError("crop_grid must be a multiple of 320 samples, one frame")
+
+    @property
+    def crop_samples(self) -> int:
+        """Samples of a crop at 16 kHz."""
+        return round(self.crop_duration * 16_000)
