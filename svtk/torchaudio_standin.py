@@ -21,7 +21,7 @@ _NAME = "torchaudio._extension"
 
 def _no_align(function: Callable[..., Any]) -> Callable[..., Any]:
     def fail(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension, which does not load beside this torch")
+        raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension, which does not load")
 
     return fail
 

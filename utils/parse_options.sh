@@ -37,6 +37,11 @@ _options_declared() {
   [[ ${flags%% *} != *x* ]] || grep -q "^[[:space:]]*\(export \)\?$1=" "$2"
 }
 
+# True when the word $1 is an option of script $2 itself, so that it cannot be the value of the one before.
+_options_is_one() {
+  [[ $1 =~ ^--([a-z][a-z0-9_-]*)(=.*)?$ ]] && _options_declared "${BASH_REMATCH[1]//-/_}" "$2"
+}
+
 _options_error() {
   echo "Error: $0: $1. To mend: see $0 --help" >&2
   exit 2
@@ -60,8 +65,8 @@ while [ $# -gt 0 ]; do
       if [ "$_option" != "$1" ]; then
         _value=${1#*=}
         shift
-      elif [ $# -lt 2 ] || [[ $2 == --* ]]; then
-        _options_error "option $_option needs a value (one that starts with -- is given as $_option=VALUE)"
+      elif [ $# -lt 2 ] || _options_is_one "$2" "${BASH_SOURCE[1]:-$0}"; then
+        _options_error "option $_option needs a value; found ${2:-the end of the line}"
       else
         _value=$2
         shift 2

@@ -27,25 +27,27 @@ teacher=           # pretrained encoder, a local directory or a hub name [none: 
 student="sv_mixer transformer"  # students to distill, one system each
 backend=linear     # a further backend for the first student, frozen (none: no such system)
 num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
+num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
 conf_dir=          # where the configurations are [conf of the checkout]
 data=              # data directories [egs/voxceleb/data/CORPUS]
 exp=               # the experiment [egs/voxceleb/exp/CORPUS]
-demo_opts=         # demo: further options of svtk make-demo-corpus
+corpus_opts=       # further options of the verb that makes or prepares the corpus, as "--skip-bad"
 . "$SVTK_ROOT/utils/parse_options.sh"
 
 [ $# -eq 0 ] || _options_error "found '$1', expected options only"
 [[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || _options_error "--stage and --stop-stage are whole numbers"
 [ -n "$student" ] || _options_error "--student needs at least one name"
 case $corpus in
-  demo) defaults=(8 true) ;;
-  folder) defaults=(12 true) ;;
-  voxceleb) defaults=(40 false) ;;
+  demo) defaults=(8 true "") ;;
+  folder) defaults=(12 true "") ;;
+  voxceleb) defaults=(40 false 20000) ;;
   *) _options_error "no corpus '$corpus'; expected demo, folder or voxceleb" ;;
 esac
 num_valid_spks=${num_valid_spks:-${defaults[0]}}
+num_valid_trials=${num_valid_trials:-${defaults[2]}}
 [ "$cache_targets" != auto ] || cache_targets=${defaults[1]}
 
 # Paths are the caller's; the work is done in the recipe's directory.
@@ -146,7 +148,7 @@ evaluations() {
 if stage 0 "the corpus ($corpus → ${corpus_dir:-${vox2:-nowhere}})"; then
   case $corpus in
     demo)
-      $cpu_cmd "$exp/log/make_demo_corpus.log" svtk make-demo-corpus --seed "$seed" $demo_opts "$corpus_dir"
+      $cpu_cmd "$exp/log/make_demo_corpus.log" svtk make-demo-corpus --seed "$seed" $corpus_opts "$corpus_dir"
       ;;
     folder)
       [ -n "$corpus_dir" ] || die "--corpus folder needs --corpus-dir ROOT"
@@ -167,28 +169,25 @@ fi
 
 if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
   if [ "$corpus" = voxceleb ]; then
-    if ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz "$data"/trials/vox1_{o,e,h}; then
+    if [ -z "$(evaluations)" ] || ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz; then
       [ -n "$vox1" ] && [ -n "$vox2" ] || die "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"
       $cpu_cmd "$exp/log/prepare_voxceleb.log" \
-        svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} "$data"
+        svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} $corpus_opts "$data"
     fi
     have "$data"/{valid,train}/wav.scp \
       || $cpu_cmd "$exp/log/split_by_spk.log" split_by_spk.sh --num-spks "$num_valid_spks" "$data/vox2_dev" "$data/valid" "$data/train"
-    have "$data/trials/valid" \
-      || $cpu_cmd "$exp/log/make_trials_valid.log" svtk make-trials --num-trials 20000 --seed "$seed" "$data/valid" "$data/trials/valid"
   else
     [ -n "$corpus_dir" ] || die "--corpus $corpus needs --corpus-dir ROOT"
     [ -d "$corpus_dir/train" ] && [ -d "$corpus_dir/test" ] || die "$corpus_dir has no train and test folders. To mend: run stage 0 first (--stage 0)"
-    speakers=()
-    [ ! -f "$corpus_dir/speakers.tsv" ] || speakers=(--speakers "$corpus_dir/speakers.tsv")
+    prepare=(svtk prepare-folder --seed "$seed")
+    [ ! -f "$corpus_dir/speakers.tsv" ] || prepare+=(--speakers "$corpus_dir/speakers.tsv")
+    [ "$corpus" != folder ] || prepare+=($corpus_opts)
     have "$data"/{train,valid}/cuts.jsonl.gz || $cpu_cmd "$exp/log/prepare_train.log" \
-      svtk prepare-folder "${speakers[@]}" --num-valid-spks "$num_valid_spks" --valid-dir "$data/valid" --seed "$seed" "$corpus_dir/train" "$data/train"
+      "${prepare[@]}" --num-valid-spks "$num_valid_spks" --valid-dir "$data/valid" "$corpus_dir/train" "$data/train"
     have "$data/test/cuts.jsonl.gz" || $cpu_cmd "$exp/log/prepare_test.log" \
-      svtk prepare-folder "${speakers[@]}" "$corpus_dir/test" "$data/test"
+      "${prepare[@]}" "$corpus_dir/test" "$data/test"
     mkdir -p "$data/trials"
-    for set in valid test; do
-      have "$data/trials/$set" || $cpu_cmd "$exp/log/make_trials_$set.log" svtk make-trials "$data/$set" "$data/trials/$set"
-    done
+    have "$data/trials/test" || $cpu_cmd "$exp/log/make_trials_test.log" svtk make-trials "$data/test" "$data/trials/test"
     if [ -s "$data/test/spk2gender" ]; then
       have "$data/trials/test_same_sex" || $cpu_cmd "$exp/log/make_trials_test_same_sex.log" \
         svtk make-trials --same-sex "$data/test" "$data/trials/test_same_sex"
@@ -196,6 +195,8 @@ if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
       log "no same-sex trials: the speakers' sex is not known ($corpus_dir/speakers.tsv)"
     fi
   fi
+  have "$data/trials/valid" || $cpu_cmd "$exp/log/make_trials_valid.log" \
+    svtk make-trials ${num_valid_trials:+--num-trials "$num_valid_trials"} --seed "$seed" "$data/valid" "$data/trials/valid"
 fi
 
 if stage 2 "noise and room impulse responses (${musan:-noise}, ${rirs:-rirs} → $data/noise)"; then

@@ -4,7 +4,8 @@ import click
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk describe conf/distill_sv_mixer.yaml\n  svtk describe --json exp/sv_mixer > exp/sv_mixer/size.json"
+    epilog="\b\nExample:\n  svtk describe conf/distill_sv_mixer.yaml\n"
+    "  svtk describe --json exp/sv_mixer > exp/sv_mixer/size.json"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--duration", default=3.0, show_default=True, help="Seconds of audio to count MACs for.")

@@ -6,8 +6,8 @@ from svtk.cli._options import config_options, device_option, existing_dir, exist
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk distill --config conf/demo_distill_sv_mixer.yaml --train data/train --valid data/valid \\\n"
-    "    --valid-trials data/trials/valid --targets exp/targets exp/sv_mixer"
+    epilog="\b\nExample:\n  svtk distill --config conf/demo_distill_sv_mixer.yaml --train data/train \\\n"
+    "    --valid data/valid --valid-trials data/trials/valid --targets exp/targets exp/sv_mixer"
 )
 @config_options
 @click.option("--train", "train_dir", required=True, type=existing_dir, help="Training data directory.")

@@ -6,7 +6,8 @@ from svtk.cli._options import device_option, existing_dir
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk extract-embeddings exp/sv_mixer data/test ark,scp:exp/embeddings.ark,exp/embeddings.scp\n"
+    epilog="\b\nExample:\n  svtk extract-embeddings exp/sv_mixer data/test \\\n"
+    "    ark,scp:exp/embeddings.ark,exp/embeddings.scp\n"
     "  svtk extract-embeddings exp/sv_mixer scp:wav.scp ark,t:-"
 )
 @click.option(

@@ -6,8 +6,8 @@ from svtk.cli._options import device_option, existing_dir
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk extract-targets --teacher exp/teacher --layers last --compress auto --min-duration 2.0 \\\n"
-    "    data/train exp/targets"
+    epilog="\b\nExample:\n  svtk extract-targets --teacher exp/teacher --layers last --compress auto \\\n"
+    "    --min-duration 2.0 data/train exp/targets"
 )
 @click.option("--teacher", required=True, help="Hub name, Hugging Face directory or a teacher's MODEL_DIR.")
 @click.option(

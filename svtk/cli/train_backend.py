@@ -6,8 +6,8 @@ from svtk.cli._options import config_options, device_option, existing_dir, exist
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk train-backend --config conf/backend_linear.yaml --student exp/sv_mixer --valid data/valid \\\n"
-    "    --valid-trials data/trials/valid data/train exp/sv_mixer_linear"
+    epilog="\b\nExample:\n  svtk train-backend --config conf/backend_linear.yaml --student exp/sv_mixer \\\n"
+    "    --valid data/valid --valid-trials data/trials/valid data/train exp/sv_mixer_linear"
 )
 @config_options
 @click.option("--student", required=True, type=existing_dir, help="MODEL_DIR whose encoder is kept, frozen.")

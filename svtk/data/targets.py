@@ -85,7 +85,7 @@ class Targets:
                     path=self.path / f"layer{layer}.scp",
                     found=f"{len(matrix)}",
                     expected=f"at least {start + num_frames}",
-                    mend="the audio changed, or min_duration differs from crop_duration: run svtk extract-targets again",
+                    mend="the audio or the crop_duration changed: run svtk extract-targets again",
                 )
             result[layer] = np.asarray(matrix[start : start + num_frames], dtype=np.float32)
         return result

@@ -63,7 +63,7 @@ def open_lobe(lobe_class: type[Wav2Vec2], config: Config, frozen: bool) -> Wav2V
         raise ModelError(
             f"cannot load the teacher: {str(error).splitlines()[0]}",
             path=config.source,
-            mend="give a local directory with config.json, model.safetensors and preprocessor_config.json, or a hub name",
+            mend="give a hub name, or a directory with config.json, model.safetensors, preprocessor_config.json",
         ) from error
     return Wav2Vec2Teacher(lobe, frozen)
 
