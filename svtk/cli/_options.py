@@ -33,3 +33,11 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda, cuda:1 ...")(
         function
     )
+
+
+def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--valid``, ``--valid-trials`` and ``--noise`` of the training verbs."""
+    noise = click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
+    trials = click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
+    valid = click.option("--valid", required=True, type=existing_dir, help="Validation data directory.")
+    return valid(trials(noise(function)))

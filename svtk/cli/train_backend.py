@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import config_options, device_option, existing_dir, existing_file, seed_option
+from svtk.cli._options import config_options, device_option, existing_dir, seed_option, validation_options
 
 
 @click.command(
@@ -11,9 +11,7 @@ from svtk.cli._options import config_options, device_option, existing_dir, exist
 )
 @config_options
 @click.option("--student", required=True, type=existing_dir, help="MODEL_DIR whose encoder is kept, frozen.")
-@click.option("--valid", required=True, type=existing_dir, help="Validation data directory.")
-@click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
-@click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
+@validation_options
 @seed_option
 @device_option
 @click.argument("data_dir", type=existing_dir)
@@ -25,16 +23,7 @@ def command(config, overrides, student, valid, valid_trials, noise, seed, device
     """
     from svtk.config import load_config
     from svtk.train.backend import train_backend
+    from svtk.train.run import Run
 
-    train_backend(
-        load_config(config, overrides),
-        student=student,
-        train_dir=data_dir,
-        valid_dir=valid,
-        valid_trials=valid_trials,
-        model_dir=model_dir,
-        noise=noise,
-        seed=seed,
-        device=device,
-        path=config,
-    )
+    run = Run(data_dir, valid, valid_trials, model_dir, noise, seed, device)
+    train_backend(load_config(config, overrides), run, student=student, path=config)

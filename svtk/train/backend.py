@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +10,8 @@ import torch
 from svtk.config import from_mapping, to_mapping
 from svtk.models.speaker_model import SpeakerModel, load_model
 from svtk.registry import configure
-from svtk.train.brain import SpeakerBrain, Validation
 from svtk.train.options import TrainOptions
-from svtk.train.run import already_trained, crop_dataset, train
+from svtk.train.run import Run
 
 __all__ = ["BackendConfig", "train_backend"]
 
@@ -27,51 +24,28 @@ class BackendConfig(TrainOptions):
     sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
 
 
-def train_backend(
-    mapping: dict[str, Any],
-    *,
-    student: str,
-    train_dir: str,
-    valid_dir: str,
-    valid_trials: str,
-    model_dir: str | os.PathLike,
-    noise: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    path: Any = None,
-) -> None:
+def train_backend(mapping: dict[str, Any], run: Run, *, student: str, path: Any = None) -> None:
     """Train a backend on the frozen encoder of *student* (a MODEL_DIR) and save both as a new MODEL_DIR.
 
-    The other arguments are those of :func:`svtk.train.distill.distill`.
+    Args:
+        mapping: configuration as read from YAML and ``--set``.
+        run: data, MODEL_DIR, seed and device.
+        student: MODEL_DIR of a student, or of a teacher.
+        path: configuration file, for messages.
+
+    Raises:
+        ConfigError, DataError, ModelError: as :func:`svtk.train.distill.distill`.
     """
     trained = load_model(student)
     config = from_mapping(BackendConfig, {**mapping, "crop_duration": trained.config.window}, path=path)
     backend = configure("backends", config.backend, "backend", path)
-    directory = Path(model_dir)
-    inputs = {"train": train_dir, "valid": valid_dir, "valid_trials": valid_trials, "student": student, "noise": noise}
-    resolved = {**to_mapping(config), "backend": backend.spec()}
-    if already_trained(directory, {"verb": "train-backend", "seed": seed, "inputs": inputs, "config": resolved}):
-        return
-    torch.manual_seed(seed)
-    encoder = trained.encoder
-    model = SpeakerModel(
-        dataclasses.replace(trained.config, backend=backend.spec()),
-        encoder,
-        backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim),
-    )
-    model.freeze_encoder()
-    dataset = crop_dataset(train_dir, config, seed, noise)
     sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
-    brain = SpeakerBrain(
-        model=model,
-        sv_loss=sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers)),
-        kd_losses=[],
-        teacher=None,
-        dataset=dataset,
-        validation=Validation(valid_dir, valid_trials),
-        options=config,
-        seed=seed,
-        device=device,
-        directory=directory,
-    )
-    train(brain, directory)
+    resolved = {**to_mapping(config), "backend": backend.spec(), "sv_loss": sv_loss.spec()}
+    if run.finished("train-backend", resolved, student=student):
+        return
+    torch.manual_seed(run.seed)
+    encoder = trained.encoder
+    head = backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim)
+    model = SpeakerModel(dataclasses.replace(trained.config, backend=backend.spec()), encoder, head)
+    model.freeze_encoder()
+    run.train(model, run.crops(config), sv_loss, config)

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from svtk.models.embedding import embed_utterances
 from svtk.models.speaker_model import SpeakerModel
 from svtk.score.cosine import cosine
 from svtk.score.metrics import equal_error_rate, operating_points
+from svtk.train.checkpointer import WholeCheckpointer
 from svtk.train.options import TrainOptions
 
 __all__ = ["SpeakerBrain", "TrainState", "Validation", "align_frames"]
@@ -139,14 +140,15 @@ class SpeakerBrain(sb.Brain):
     Args:
         model: what is trained; parts that must not learn are frozen by the caller.
         sv_loss: speaker loss, embeddings (B, E) and labels (B,) to a scalar.
-        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar.
-        teacher: frozen teacher for targets on the fly, or None.
         dataset: training crops.
         validation: gives the EER.
         options: training options.
         seed: of this run.
         device: torch device.
         directory: MODEL_DIR; checkpoints and the TensorBoard log go below it.
+        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar.
+        teacher: frozen teacher for targets on the fly, or None.
+        sv_weight: weight of the SV loss.
     """
 
     def __init__(
@@ -154,14 +156,14 @@ class SpeakerBrain(sb.Brain):
         *,
         model: SpeakerModel,
         sv_loss: nn.Module,
-        kd_losses: list[tuple[str, float, nn.Module]],
-        teacher: nn.Module | None,
         dataset: CropDataset,
         validation: Validation,
         options: TrainOptions,
         seed: int,
         device: str,
         directory: Path,
+        kd_losses: Sequence[tuple[str, float, nn.Module]] = (),
+        teacher: nn.Module | None = None,
         sv_weight: float = 1.0,
     ):
         self.options, self.seed, self.state = options, seed, TrainState()
@@ -174,7 +176,7 @@ class SpeakerBrain(sb.Brain):
         )
         if modules["kd_losses"].state_dict():
             learning["kd_losses"] = modules["kd_losses"]
-        checkpointer = checkpoints.Checkpointer(
+        checkpointer = WholeCheckpointer(
             directory / "checkpoints", {**learning, "sv_loss": sv_loss, "state": self.state}
         )
         super().__init__(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,9 +13,8 @@ from svtk.errors import ConfigError
 from svtk.models.speaker_model import StudentSpec, build_model
 from svtk.models.teacher import load_teacher
 from svtk.registry import Component, configure
-from svtk.train.brain import SpeakerBrain, Validation
 from svtk.train.options import TrainOptions
-from svtk.train.run import already_trained, crop_dataset, train
+from svtk.train.run import Run
 
 __all__ = ["DistillConfig", "distill", "kd_components"]
 
@@ -55,102 +52,62 @@ def kd_components(config: DistillConfig, path: Any = None) -> list[tuple[float, 
 
 
 def distill(
-    mapping: dict[str, Any],
-    *,
-    train_dir: str,
-    valid_dir: str,
-    valid_trials: str,
-    model_dir: str | os.PathLike,
-    teacher: str | None = None,
-    targets: str | None = None,
-    noise: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    path: Any = None,
+    mapping: dict[str, Any], run: Run, *, teacher: str | None = None, targets: str | None = None, path: Any = None
 ) -> None:
     """Distill a student and save it as MODEL_DIR.
 
     Args:
         mapping: configuration as read from YAML and ``--set``.
-        train_dir, valid_dir: data directories.
-        valid_trials: labelled trials over *valid_dir*.
-        model_dir: output; a rerun resumes or finds it done.
+        run: data, MODEL_DIR, seed and device.
         teacher: hub name or directory, for targets on the fly.
         targets: directory of cached teacher targets, instead.
-        noise: output of prepare-noise, for augmentation.
-        seed: of initialisation, crops, augmentation and dropout.
-        device: torch device.
         path: configuration file, for messages.
 
     Raises:
-        ConfigError, DataError, ModelError: see there.
+        ConfigError: a wrong configuration, or teacher targets made for other crops.
+        DataError: unreadable data, or utterances without teacher targets.
+        ModelError: MODEL_DIR holds another run, or the teacher cannot be loaded.
     """
     config = from_mapping(DistillConfig, mapping, path=path)
     model_config = config.model_config(path)
-    kd = kd_components(config, path)
+    kd, sv_loss = kd_components(config, path), configure("losses", config.sv_loss, "sv_loss", path)
     if kd and (teacher is None) == (targets is None):
         raise ConfigError(
             "distillation needs one of --teacher and --targets", path=path, mend="give one, or set kd_losses=[]"
         )
-    directory = Path(model_dir)
-    inputs = {
-        "train": train_dir,
-        "valid": valid_dir,
-        "valid_trials": valid_trials,
-        "teacher": teacher,
-        "targets": targets,
-        "noise": noise,
-    }
-    resolved = {
-        **to_mapping(config),
-        **{name: getattr(model_config, name) for name in ("frontend", "student", "backend")},
-    }
-    if already_trained(directory, {"verb": "distill", "seed": seed, "inputs": inputs, "config": resolved}):
+    parts = {name: getattr(model_config, name) for name in ("frontend", "student", "backend")}
+    resolved = {**to_mapping(config), **parts, "sv_loss": sv_loss.spec()}
+    if run.finished("distill", resolved, teacher=teacher, targets=targets):
         return
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = build_model(model_config, path=path)
-    teacher_model = cached = None
-    losses = []
+    losses, distillation, teacher_side = [], {}, {}
     if kd:
-        if teacher is not None:
-            teacher_model = load_teacher(teacher)
-            dim, count = teacher_model.hidden_dim, teacher_model.num_hidden
-        else:
-            info = Targets(targets, []).info
-            dim, count = info.hidden_dim, info.num_hidden
-        wiring = {"student_dim": model.encoder.hidden_dim, "teacher_dim": dim, "num_teacher_hidden": count}
+        source = load_teacher(teacher) if teacher is not None else Targets(targets, []).info
+        wiring = {
+            "student_dim": model.encoder.hidden_dim,
+            "teacher_dim": source.hidden_dim,
+            "num_teacher_hidden": source.num_hidden,
+        }
         losses = [(component.name, weight, component.build(**wiring)) for weight, component in kd]
-        if targets is not None:
-            cached = Targets(targets, sorted({layer for *_, loss in losses for layer in loss.teacher_layers}))
-            if abs(cached.info.min_duration - config.crop_duration) > 1e-6:
-                raise ConfigError(
-                    "teacher targets were made for other crops",
-                    path=targets,
-                    found=f"min_duration {cached.info.min_duration}",
-                    expected=f"crop_duration {config.crop_duration}",
-                    mend=f"run svtk extract-targets with --min-duration {config.crop_duration}",
-                )
-    dataset = crop_dataset(
-        train_dir,
-        config,
-        seed,
-        noise,
-        targets=cached,
-        crop_frames=model.window_frames,
-        whole=teacher_model is not None and config.teacher_context == "utterance",
-    )
-    sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
-    brain = SpeakerBrain(
-        model=model,
-        sv_loss=sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers)),
-        kd_losses=losses,
-        teacher=teacher_model,
-        dataset=dataset,
-        validation=Validation(valid_dir, valid_trials),
-        options=config,
-        seed=seed,
-        device=device,
-        directory=directory,
-        sv_weight=config.sv_weight,
-    )
-    train(brain, directory)
+        if teacher is not None:
+            distillation = {"teacher": source}
+            teacher_side = {"whole": config.teacher_context == "utterance"}
+        else:
+            layers = sorted({layer for *_, loss in losses for layer in loss.teacher_layers})
+            teacher_side = {"targets": _open_targets(targets, layers, config), "crop_frames": model.window_frames}
+    dataset = run.crops(config, **teacher_side)
+    run.train(model, dataset, sv_loss, config, kd_losses=losses, sv_weight=config.sv_weight, **distillation)
+
+
+def _open_targets(directory: str, layers: list[int], config: DistillConfig) -> Targets:
+    cached = Targets(directory, layers)
+    if abs(cached.info.min_duration - config.crop_duration) > 1e-6:
+        raise ConfigError(
+            "teacher targets were made for other crops",
+            path=directory,
+            found=f"min_duration {cached.info.min_duration}",
+            expected=f"crop_duration {config.crop_duration}",
+            mend=f"run svtk extract-targets with --min-duration {config.crop_duration}",
+        )
+    return cached

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -13,110 +14,155 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from svtk.config import save_yaml
+from svtk.config import load_yaml, save_yaml
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, collate
 from svtk.data.cuts import load_cuts
 from svtk.errors import ModelError
 from svtk.kaldi.datadir import write_lines
 from svtk.models.speaker_model import SpeakerModel, save_model
-from svtk.train.brain import SpeakerBrain
+from svtk.registry import Component
+from svtk.train.brain import SpeakerBrain, Validation
 from svtk.train.options import TrainOptions
 
-__all__ = ["already_trained", "crop_dataset", "train"]
+__all__ = ["Run"]
 
 log = logging.getLogger(__name__)
 
 
-def already_trained(directory: Path, run: dict[str, Any]) -> bool:
-    """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a training run reads and writes; how it trains is its configuration's business.
 
-    Args:
-        directory: MODEL_DIR.
-        run: the verb, its resolved configuration, seed and inputs.
-
-    Raises:
-        ModelError: the directory holds another run, finished or not.
+    Attributes:
+        train_dir, valid_dir: data directories.
+        valid_trials: labelled trials over *valid_dir*.
+        model_dir: output; a rerun resumes, or finds it done.
+        noise: output of prepare-noise for augmentation, or None.
+        seed: of initialisation, crops, augmentation and dropout.
+        device: torch device.
     """
-    note = directory / "run.yaml"
-    if note.exists():
-        from svtk.config import load_yaml
 
-        earlier = load_yaml(note)
-        if earlier != json.loads(json.dumps(run)):
-            differing = sorted(_differences(earlier, json.loads(json.dumps(run))))
+    train_dir: str
+    valid_dir: str
+    valid_trials: str
+    model_dir: str
+    noise: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def directory(self) -> Path:
+        """MODEL_DIR as a path."""
+        return Path(self.model_dir)
+
+    def finished(self, verb: str, config: dict[str, Any], **inputs: str | None) -> bool:
+        """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
+
+        Args:
+            verb: ``distill``, ``train-teacher`` ...
+            config: resolved configuration.
+            inputs: what the verb reads beside the data (teacher, student ...).
+
+        Raises:
+            ModelError: the directory holds another run, finished or not.
+        """
+        data = {"train": self.train_dir, "valid": self.valid_dir, "valid_trials": self.valid_trials}
+        run = {"verb": verb, "seed": self.seed, "inputs": {**data, "noise": self.noise, **inputs}, "config": config}
+        run = json.loads(json.dumps(run))  # as YAML reads it back
+        note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
+        if note.exists():
+            differing = sorted(_differences(load_yaml(note), run))
+            if differing:
+                raise ModelError(
+                    "the directory holds a run with other settings",
+                    path=self.directory,
+                    found=f"a difference in {', '.join(differing[:3])}",
+                    mend="choose another MODEL_DIR, or remove this one to start afresh",
+                )
+            if model.exists():
+                log.info("%s: already trained with these settings; nothing to do", self.directory)
+            return model.exists()
+        if model.exists():
             raise ModelError(
-                "the directory holds a run with other settings",
-                path=directory,
-                found=f"a difference in {', '.join(differing[:3])}",
-                mend="choose another MODEL_DIR, or remove this one to start afresh",
+                "the directory holds a model of unknown origin", path=self.directory, mend="choose another MODEL_DIR"
             )
-        if (directory / "model.safetensors").exists():
-            log.info("%s: already trained with these settings; nothing to do", directory)
-            return True
-    else:
-        if (directory / "model.safetensors").exists():
-            raise ModelError(
-                "the directory holds a model that was not trained by this verb",
-                path=directory,
-                mend="choose another MODEL_DIR",
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        save_yaml(json.loads(json.dumps(run)), note)
-    return False
+        self.directory.mkdir(parents=True, exist_ok=True)
+        save_yaml(run, note)
+        return False
+
+    def crops(self, options: TrainOptions, **teacher_side: Any) -> CropDataset:
+        """The training crops under *options*; *teacher_side* as :class:`CropDataset` has it."""
+        return CropDataset(
+            load_cuts(self.train_dir),
+            options.crop_samples,
+            grid=options.crop_grid,
+            seed=self.seed,
+            augmenter=Augmenter(self.noise, options.augment) if self.noise else None,
+            cache=options.cache_audio,
+            **teacher_side,
+        )
+
+    def train(
+        self,
+        model: SpeakerModel,
+        dataset: CropDataset,
+        sv_loss: Component,
+        options: TrainOptions,
+        *,
+        save: Callable[[SpeakerModel, Path], None] = save_model,
+        **distillation: Any,
+    ) -> None:
+        """Train *model* to its end, taking up where an earlier run stopped, and save its best weights.
+
+        Writes ``train.json`` (seed, epochs, seconds, best, history), then the model by *save*; the checkpoints,
+        which only a resume needs, are removed last.
+
+        Args:
+            model: what is trained.
+            dataset: from :meth:`crops`.
+            sv_loss: built here, for the dataset's speakers.
+            options: training options.
+            save: writes the model to MODEL_DIR.
+            distillation: ``kd_losses``, ``teacher`` and ``sv_weight`` of :class:`SpeakerBrain`.
+        """
+        brain = SpeakerBrain(
+            model=model,
+            sv_loss=sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers)),
+            dataset=dataset,
+            validation=Validation(self.valid_dir, self.valid_trials),
+            options=options,
+            seed=self.seed,
+            device=self.device,
+            directory=self.directory,
+            **distillation,
+        )
+        sampler = EpochSampler(dataset, options.batch_size)
+        brain.steps_per_epoch = len(sampler)
+        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=options.num_workers)
+        size = len(dataset), len(dataset.speakers), len(sampler)
+        log.info("%d utterances of %d speakers, %d steps an epoch", *size)
+        brain.fit(brain.epochs(), loader, progressbar=sys.stderr.isatty())
+        brain.finish()
+        state = brain.state
+        summary = {
+            "seed": self.seed,
+            "epochs": state.epoch,
+            "seconds": round(state.seconds, 1),
+            "best_epoch": state.best_epoch,
+            "valid_eer": state.best_eer,
+            "history": state.history,
+        }
+        write_lines(self.directory / "train.json", [json.dumps(summary, indent=1)])
+        save(model, self.directory)
+        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+        best = 100 * state.best_eer, state.best_epoch
+        log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(self.directory), *best)
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:
+    """Dotted names of what differs between two nested mappings."""
     if isinstance(left, dict) and isinstance(right, dict):
-        found = []
-        for key in {*left, *right}:
-            found += _differences(left.get(key), right.get(key), f"{where}.{key}" if where else str(key))
-        return found
+        keys = {*left, *right}
+        return [x for k in keys for x in _differences(left.get(k), right.get(k), f"{where}.{k}".lstrip("."))]
     return [] if left == right else [where]
-
-
-def crop_dataset(
-    data_dir: str, options: TrainOptions, seed: int, noise: str | None, **teacher_side: Any
-) -> CropDataset:
-    """Training crops of a data directory under *options*; *teacher_side* as :class:`CropDataset` has it."""
-    return CropDataset(
-        load_cuts(data_dir),
-        options.crop_samples,
-        grid=options.crop_grid,
-        seed=seed,
-        augmenter=Augmenter(noise, options.augment) if noise else None,
-        cache=options.cache_audio,
-        **teacher_side,
-    )
-
-
-def train(brain: SpeakerBrain, directory: Path, save: Callable[[SpeakerModel, Path], None] = save_model) -> None:
-    """Run *brain* to its end, taking up where an earlier run stopped, and save its best model.
-
-    Writes ``train.json`` (seed, epochs, seconds, best, history), then the model by *save*; the checkpoints,
-    which only a resume needs, are removed last.
-    """
-    sampler = EpochSampler(brain.dataset, brain.options.batch_size)
-    brain.steps_per_epoch = len(sampler)
-    loader = DataLoader(brain.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=brain.options.num_workers)
-    log.info(
-        "%d utterances of %d speakers, %d steps an epoch",
-        len(brain.dataset),
-        len(brain.dataset.speakers),
-        len(sampler),
-    )
-    brain.fit(brain.epochs(), loader, progressbar=sys.stderr.isatty())
-    brain.finish()
-    state = brain.state
-    summary = {
-        "seed": brain.seed,
-        "epochs": state.epoch,
-        "seconds": round(state.seconds, 1),
-        "best_epoch": state.best_epoch,
-        "valid_eer": state.best_eer,
-        "history": state.history,
-    }
-    write_lines(directory / "train.json", [json.dumps(summary, indent=1)])
-    save(brain.modules.model, directory)
-    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-    log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(directory), 100 * state.best_eer, state.best_epoch)

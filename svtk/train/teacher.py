@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from svtk.models.speaker_model import ModelConfig, SpeakerModel, build_model, sa
 from svtk.models.teacher import teacher_spec
 from svtk.registry import configure
 from svtk.teachers import wavlm
-from svtk.train.brain import SpeakerBrain, Validation
 from svtk.train.options import TrainOptions
-from svtk.train.run import already_trained, crop_dataset, train
+from svtk.train.run import Run
 
 __all__ = ["TeacherConfig", "train_teacher"]
 
@@ -35,61 +33,38 @@ class TeacherConfig(TrainOptions):
     sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
 
 
-def train_teacher(
-    mapping: dict[str, Any],
-    *,
-    train_dir: str,
-    valid_dir: str,
-    valid_trials: str,
-    model_dir: str | os.PathLike,
-    encoder: str | None = None,
-    noise: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    path: Any = None,
-) -> None:
+def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = None, path: Any = None) -> None:
     """Train a teacher and save it as MODEL_DIR; a new encoder goes to ``encoder/`` as Hugging Face saves one.
 
     Args:
+        mapping: configuration as read from YAML and ``--set``.
+        run: data, MODEL_DIR, seed and device.
         encoder: hub name or directory of a pretrained encoder, which stays frozen; None trains a small WavLM
             from scratch with its backend.
+        path: configuration file, for messages.
 
-    The other arguments are those of :func:`svtk.train.distill.distill`.
+    Raises:
+        ConfigError, DataError, ModelError: as :func:`svtk.train.distill.distill`.
     """
     config = from_mapping(TeacherConfig, mapping, path=path)
     backend = configure("backends", config.backend, "backend", path)
-    directory = Path(model_dir)
-    inputs = {"train": train_dir, "valid": valid_dir, "valid_trials": valid_trials, "encoder": encoder, "noise": noise}
-    resolved = {**to_mapping(config), "backend": backend.spec()}
-    if already_trained(directory, {"verb": "train-teacher", "seed": seed, "inputs": inputs, "config": resolved}):
+    sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
+    resolved = {**to_mapping(config), "backend": backend.spec(), "sv_loss": sv_loss.spec()}
+    if run.finished("train-teacher", resolved, encoder=encoder):
         return
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     if encoder is not None:
-        spec = {**teacher_spec(encoder), "source": _absolute(teacher_spec(encoder)["source"])}
+        spec = teacher_spec(encoder)
+        spec["source"] = _absolute(spec["source"])
         model = build_model(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), path=path)
         save = save_model
     else:
-        model_config = ModelConfig(
-            "teacher", config.crop_duration, backend.spec(), teacher={"name": "wavlm", "source": "encoder"}
-        )
+        spec = {"name": "wavlm", "source": "encoder"}
         new = wavlm.create(config.new_model)
-        model = SpeakerModel(model_config, new, backend.build(num_hidden=new.num_hidden, hidden_dim=new.hidden_dim))
+        head = backend.build(num_hidden=new.num_hidden, hidden_dim=new.hidden_dim)
+        model = SpeakerModel(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), new, head)
         save = _save_with_encoder
-    dataset = crop_dataset(train_dir, config, seed, noise)
-    sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
-    brain = SpeakerBrain(
-        model=model,
-        sv_loss=sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers)),
-        kd_losses=[],
-        teacher=None,
-        dataset=dataset,
-        validation=Validation(valid_dir, valid_trials),
-        options=config,
-        seed=seed,
-        device=device,
-        directory=directory,
-    )
-    train(brain, directory, save)
+    run.train(model, run.crops(config), sv_loss, config, save=save)
 
 
 def _absolute(source: str) -> str:
