@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
+
 import dataclasses
 from collections.abc import Sequence
 
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor, nn
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
 from svtk.backends._layer_sum import LayerSum
 
 __all__ = ["Config", "EcapaTdnn", "build"]

@@ -43,9 +43,9 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
                 "no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher"
             ) from error
     else:
-        from transformers import AutoConfig
-
         import svtk.torchaudio_standin  # noqa: F401
+
+        from transformers import AutoConfig
 
         try:
             model_type = AutoConfig.from_pretrained(str(source)).model_type

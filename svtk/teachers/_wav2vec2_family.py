@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import svtk.torchaudio_standin  # noqa: F401  (before speechbrain and transformers)
+
 import dataclasses
 
 import torch
@@ -10,7 +12,6 @@ from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
 from torch import Tensor
 from transformers import Wav2Vec2FeatureExtractor
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain and transformers)
 from svtk.errors import ModelError
 from svtk.teachers._base import Teacher, quiet_transformers
 

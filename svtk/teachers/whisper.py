@@ -6,6 +6,8 @@ positions of its embedding, and costs in proportion.
 
 from __future__ import annotations
 
+import svtk.torchaudio_standin  # noqa: F401  (before transformers)
+
 import dataclasses
 
 import torch
@@ -14,7 +16,6 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-import svtk.torchaudio_standin  # noqa: F401  (before transformers)
 from svtk.data.features import LogMel
 from svtk.errors import ModelError
 from svtk.teachers._base import Teacher, quiet_transformers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
+
 import dataclasses
 import json
 import logging
@@ -17,7 +19,6 @@ from speechbrain.utils import checkpoints
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
 from svtk.data.crops import Batch, CropDataset
 from svtk.data.cuts import load_cuts, locate
 from svtk.errors import DataError, ModelError, SvtkError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
+
 import os
 from pathlib import Path
 from typing import Any
 
-import svtk.torchaudio_standin  # noqa: F401, I001  (before speechbrain)
 from speechbrain.utils import checkpoints
 
 __all__ = ["WholeCheckpointer"]
