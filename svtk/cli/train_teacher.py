@@ -22,8 +22,8 @@ def command(config, overrides, encoder, valid, valid_trials, noise, seed, device
     The model of DATA_DIR's speakers is written to MODEL_DIR; a rerun resumes, or finds it done.
     """
     from svtk.config import load_config
-    from svtk.train.teacher import train_teacher
     from svtk.train.run import Run
+    from svtk.train.teacher import train_teacher
 
     run = Run(data_dir, valid, valid_trials, model_dir, noise, seed, device)
     train_teacher(load_config(config, overrides), run, encoder=encoder, path=config)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (before torchaudio)
-
 import torch
 import torchaudio
 from torch import Tensor, nn

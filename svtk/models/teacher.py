@@ -43,8 +43,6 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
                 "no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher"
             ) from error
     else:
-        import svtk.torchaudio_standin  # noqa: F401
-
         from transformers import AutoConfig
 
         try:

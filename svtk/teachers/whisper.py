@@ -6,8 +6,6 @@ positions of its embedding, and costs in proportion.
 
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (before transformers)
-
 import dataclasses
 
 import torch

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
-
 import dataclasses
 import json
 import logging

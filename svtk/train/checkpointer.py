@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (before speechbrain)
-
 import os
 from pathlib import Path
 from typing import Any
