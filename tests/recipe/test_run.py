@@ -1,0 +1,304 @@
+"""egs/voxceleb/run.sh, stage by stage, each in a process of its own, on a corpus of seconds.
+
+The tests of :class:`TestStages` stand in the order of the stages, and each goes on from the files of the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from svtk.kaldi.datadir import read_data_dir
+from svtk.kaldi.tables import read_vectors
+from svtk.kaldi.trials import read_scores, read_trials
+from svtk.prepare.demo_corpus import make_demo_corpus
+
+pytestmark = pytest.mark.recipe
+
+RUN = Path(__file__).resolve().parents[2] / "egs/voxceleb/run.sh"
+CONF = Path(__file__).parent / "conf"
+SYSTEMS = ("teacher", "sv_mixer", "transformer", "sv_mixer_linear")
+TRIALS = ("test", "test_same_sex")
+
+
+def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
+    return [
+        *("bash", str(RUN), "--corpus", corpus, "--conf-dir", str(CONF), "--num-valid-spks", "2"),
+        *("--data", str(where / "data"), "--exp", str(where / "exp"), *options),
+    ]
+
+
+def start(words: list[str], **options) -> subprocess.Popen:
+    environment = {**os.environ, "SVTK_PYTHON": sys.executable}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options)
+
+
+def run(where: Path, *options: str, corpus: str = "demo", **how) -> tuple[int, str, str]:
+    process = start(command(where, *options, corpus=corpus), **how)
+    stdout, stderr = process.communicate(timeout=600)
+    return process.returncode, stdout, stderr
+
+
+def run_stage(where: Path, number: int, *options: str, corpus: str = "demo") -> tuple[str, str]:
+    """Run one stage that must succeed; returns stdout and stderr."""
+    status, stdout, stderr = run(where, "--stage", str(number), "--stop-stage", str(number), *options, corpus=corpus)
+    assert status == 0, stderr
+    assert [line for line in stderr.splitlines() if line[8:15] == " stage "] == [
+        line for line in stderr.splitlines() if line[8:].startswith(f" stage {number}: ")
+    ]
+    return stdout, stderr
+
+
+def commands(stderr: str) -> list[str]:
+    """The svtk verbs that were run."""
+    return [line.split()[3] for line in stderr.splitlines() if line[8:].startswith(" $ svtk ")]
+
+
+def snapshot(where: Path) -> dict[str, int]:
+    """File -> modification time, of all that matters: not logs, nor the report, which is printed anew."""
+    return {
+        str(path.relative_to(where)): path.stat().st_mtime_ns
+        for path in sorted(where.rglob("*"))
+        if path.is_file() and "log" not in path.parts and path.name != "report.txt"
+    }
+
+
+@pytest.fixture(scope="class")
+def where(tmp_path_factory):
+    return tmp_path_factory.mktemp("recipe")
+
+
+class TestStages:
+    def test_0_corpus(self, where):
+        run_stage(where, 0, "--corpus-opts", "--num-spks 9 --num-test-spks 4 --utts-per-spk 3")
+        corpus = where / "data/corpus"
+        assert len(list((corpus / "train").iterdir())) == 5 and len(list((corpus / "test").iterdir())) == 4
+        assert len(list(corpus.rglob("t*/*/*.flac"))) == 27
+        log = (where / "exp/log/make_demo_corpus.log").read_text().splitlines()
+        assert log[0].startswith("# svtk make-demo-corpus --seed 0 --num-spks 9 ")
+        assert log[-1].startswith("# ended with status 0 ")
+
+    def test_1_data(self, where):
+        run_stage(where, 1)
+        sizes = {name: read_data_dir(where / "data" / name) for name in ("train", "valid", "test")}
+        assert {name: len(data.utterances) for name, data in sizes.items()} == {"train": 9, "valid": 6, "test": 12}
+        assert not set(sizes["train"].utt2spk.values()) & set(sizes["valid"].utt2spk.values())
+        assert all((where / "data" / name / "cuts.jsonl.gz").exists() for name in sizes)
+        assert len(read_trials(where / "data/trials/valid")) == 15
+        assert len(read_trials(where / "data/trials/test")) == 66
+        assert 12 < len(read_trials(where / "data/trials/test_same_sex")) < 66
+
+    def test_2_noise(self, where):
+        run_stage(where, 2)
+        for kind in ("noise", "rirs"):
+            assert read_data_dir(where / "data/noise" / kind).utterances
+
+    def test_3_speech_activity_says_what_is_missing(self, where):
+        _, stderr = run_stage(where, 3)
+        assert "not in svtk yet; all of each utterance is used" in stderr
+        assert commands(stderr) == []
+
+    def test_4_teacher(self, where):
+        _, stderr = run_stage(where, 4)
+        assert commands(stderr) == ["train-teacher", "extract-targets"]
+        assert (where / "exp/teacher/model.safetensors").exists()
+        assert json.loads((where / "exp/teacher/train.json").read_text())["epochs"] == 2
+        assert (where / "exp/targets/layer2.scp").read_text().count("\n") == 9
+        assert (where / "exp/targets/utt2num_frames").read_text().count("\n") == 9
+
+    def test_5_a_killed_distillation_resumes(self, where):
+        process = start(command(where, "--stage", "5", "--stop-stage", "5"), start_new_session=True)
+        checkpoints = where / "exp/sv_mixer/checkpoints"
+        try:
+            deadline = time.monotonic() + 300
+            while not list(checkpoints.glob("CKPT+*/CKPT.yaml")):
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        assert not (where / "exp/sv_mixer/model.safetensors").exists()
+        _, stderr = run_stage(where, 5)
+        assert commands(stderr) == ["distill", "distill"]
+        assert "resuming after epoch" in (where / "exp/log/distill_sv_mixer.log").read_text()
+        assert "resuming" not in (where / "exp/log/distill_transformer.log").read_text()
+        history = json.loads((where / "exp/sv_mixer/train.json").read_text())["history"]
+        assert [record["epoch"] for record in history] == list(range(1, 31))
+        assert (where / "exp/transformer/model.safetensors").exists()
+
+    def test_6_another_backend(self, where):
+        run_stage(where, 6)
+        assert (where / "exp/sv_mixer_linear/model.safetensors").exists()
+
+    def test_7_embeddings(self, where):
+        run_stage(where, 7)
+        utts = {u.utt for u in read_data_dir(where / "data/test").utterances}
+        sizes = {}
+        for name in SYSTEMS:
+            keys, vectors = read_vectors(f"scp:{where}/exp/{name}/embeddings_test.scp")
+            assert set(keys) == utts
+            sizes[name] = vectors.shape[1]
+        assert sizes == {"teacher": 16, "sv_mixer": 16, "transformer": 16, "sv_mixer_linear": 12}
+
+    def test_8_scores(self, where):
+        run_stage(where, 8)
+        for name in SYSTEMS:
+            for trials in TRIALS:
+                listed = read_trials(where / "data/trials" / trials)
+                scores = read_scores(where / "exp" / name / f"eval_{trials}" / "scores")
+                assert (scores.enroll, scores.test) == (listed.enroll, listed.test)
+
+    def test_9_metrics(self, where):
+        stdout, _ = run_stage(where, 9)
+        for name in SYSTEMS:
+            for trials in TRIALS:
+                metrics = json.loads((where / "exp" / name / f"eval_{trials}" / "metrics.json").read_text())
+                assert 0 <= metrics["eer"] <= 1 and set(metrics["min_dcf"]) == {"0.05", "0.01"}
+            assert f"\n{name} " in stdout
+
+    def test_10_table(self, where):
+        stdout, _ = run_stage(where, 10)
+        assert stdout == (where / "exp/report.txt").read_text()
+        assert stdout.startswith("Synthetic speech")
+        rows = [line.split() for line in stdout.splitlines()]
+        for name in SYSTEMS:
+            size = json.loads((where / "exp" / name / "size.json").read_text())
+            assert size["parameters"] > 0 and size["macs"] > 0
+            assert [row[1] for row in rows if row[:1] == [name]] == list(TRIALS)
+        assert all("-" not in row for row in rows if row[:1] and row[0] in SYSTEMS)
+
+    def test_a_rerun_changes_nothing(self, where):
+        before = snapshot(where)
+        status, stdout, stderr = run(where, "--corpus-opts", "--num-spks 9 --num-test-spks 4 --utts-per-spk 3")
+        assert status == 0, stderr
+        assert snapshot(where) == before
+        assert stdout == (where / "exp/report.txt").read_text()
+        assert not {"prepare-folder", "make-trials", "extract-embeddings", "score", "compute-metrics", "describe"} & set(
+            commands(stderr)
+        )
+
+    def test_what_hangs_on_a_changed_file_is_made_again(self, where):
+        trials = where / "data/trials/test"
+        lines = trials.read_text().splitlines(keepends=True)
+        trials.write_text("".join(lines[:40]))
+        status, stdout, stderr = run(where, "--stage", "7", "--stop-stage", "9")
+        assert status == 0, stderr
+        assert commands(stderr) == ["score"] * 4 + ["compute-metrics"] * 4 + ["report"]
+        assert all(len(read_scores(where / "exp" / name / "eval_test/scores")) == 40 for name in SYSTEMS)
+
+    def test_another_setting_in_the_same_place_is_refused(self, where):
+        status, _, stderr = run(where, "--stage", "5", "--stop-stage", "5", "--seed", "7")
+        assert status == 1
+        assert "Error: " in stderr and "found a difference in seed" in stderr
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory):
+    """A folder with two utterances of each of 4 speakers to train on and of 2 to test on."""
+    root = tmp_path_factory.mktemp("audio") / "corpus"
+    make_demo_corpus(root, num_spks=6, num_test_spks=2, utts_per_spk=2, seed=1)
+    return root
+
+
+class TestOtherCorpora:
+    def test_a_folder_with_noise_beside_it(self, audio, tmp_path):
+        root = tmp_path / "corpora/mine"
+        root.mkdir(parents=True)
+        for source, to in (("train", root), ("test", root), ("noise", root.parent), ("rirs", root.parent)):
+            shutil.copytree(audio / source, to / source)
+        words = command(tmp_path, "--corpus-dir", "corpora/mine", "--stop-stage", "3", corpus="folder")
+        process = start(words, cwd=tmp_path)  # paths are the caller's
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+        assert len(read_data_dir(tmp_path / "data/train").utterances) == 4
+        assert len(read_data_dir(tmp_path / "data/test").utterances) == 4
+        assert "no same-sex trials" in stderr and not (tmp_path / "data/trials/test_same_sex").exists()
+        assert read_data_dir(tmp_path / "data/noise/rirs").utterances
+
+    def test_a_folder_without_noise(self, audio, tmp_path):
+        shutil.copytree(audio / "train", tmp_path / "mine/train")
+        shutil.copytree(audio / "test", tmp_path / "mine/test")
+        _, stderr = run_stage(tmp_path, 2, "--corpus-dir", str(tmp_path / "mine"), corpus="folder")
+        assert "trained without them" in stderr and commands(stderr) == []
+
+    def test_voxceleb(self, audio, tmp_path):
+        """In VoxCeleb's layout and with short lists; speakers are held out of VoxCeleb2 for validation."""
+        for number, folder in enumerate(sorted((audio / "train").iterdir())):
+            shutil.copytree(folder, tmp_path / f"vox2/dev/wav/id{number:05}/video")
+        names = []
+        for number, folder in enumerate(sorted((audio / "test").iterdir())):
+            shutil.copytree(folder, tmp_path / f"vox1/test/wav/id1{number:04}/video")
+            names.append(sorted(path.name for path in folder.iterdir()))
+        trials = [
+            *(f"1 id1000{i}/video/{names[i][0]} id1000{i}/video/{names[i][1]}" for i in (0, 1)),
+            f"0 id10000/video/{names[0][0]} id10001/video/{names[1][0]}",
+        ]
+        (tmp_path / "lists").mkdir()
+        for name in ("veri_test2.txt", "list_test_all2.txt", "list_test_hard2.txt"):
+            (tmp_path / "lists" / name).write_text("\n".join(trials) + "\n")
+        places = [f"--{name}={tmp_path / folder}" for name, folder in (("vox1", "vox1"), ("vox2", "vox2"), ("trials-dir", "lists"))]
+        status, _, stderr = run(
+            tmp_path, *places, "--stop-stage", "2", "--corpus-opts=--no-check-counts", "--num-valid-trials", "4", corpus="voxceleb"
+        )
+        assert status == 0, stderr
+        train, valid = (set(read_data_dir(tmp_path / "data" / name).utt2spk.values()) for name in ("train", "valid"))
+        assert len(train) == len(valid) == 2 and not train & valid
+        assert read_trials(tmp_path / "data/trials/valid").labels.any()
+        assert len(read_trials(tmp_path / "data/trials/vox1_h")) == 3
+        _, stderr = run_stage(tmp_path, 1, corpus="voxceleb")
+        assert commands(stderr) == []
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options", "found"),
+    [
+        ("voxceleb", ["--stage", "0"], "--corpus voxceleb needs --vox1 DIR"),
+        ("voxceleb", ["--stage", "1"], "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"),
+        ("voxceleb", ["--vox1", "/no/such"], "--vox1 /no/such: no such directory"),
+        ("folder", [], "--corpus folder needs --corpus-dir ROOT"),
+        ("folder", ["--corpus-dir", "/no/such"], "/no/such/train: no such directory. To mend: lay the corpus out as"),
+        ("demo", ["--stage", "1"], "has no train and test folders. To mend: run stage 0 first (--stage 0)"),
+        ("demo", ["--stage", "4"], "data/train/wav.scp is missing. To mend: run stage 1 first (--stage 1)"),
+        ("demo", ["--stage", "5"], "data/train/wav.scp is missing. To mend: run stage 1 first (--stage 1)"),
+        ("demo", ["--stage", "8"], "no trial lists in"),
+        ("demo", ["--stage", "10"], "exp/teacher/model.safetensors is missing. To mend: run stage 4 first (--stage 4)"),
+        ("demo", ["--teacher", "./no/such"], "--teacher ./no/such: no such directory"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, corpus, options, found):
+    status, stdout, stderr = run(tmp_path, *options, corpus=corpus)
+    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert (status, stdout) == (1, "")
+    assert len(errors) == 1 and found in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--corpus", "timit"], "no corpus 'timit'; expected demo, folder or voxceleb"),
+        (["--stage", "four"], "--stage and --stop-stage are whole numbers"),
+        (["--no-such", "1"], "no option --no-such"),
+        (["exp"], "found 'exp', expected options only"),
+        (["--student", ""], "--student needs at least one name"),
+    ],
+)
+def test_wrong_usage(tmp_path, options, found):
+    status, stdout, stderr = run(tmp_path, *options)
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("Error: ") and found in stderr and stderr.count("\n") == 1
+
+
+def test_help_names_every_option():
+    done = subprocess.run(["bash", str(RUN), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    for name in ("stage", "stop-stage", "corpus", "corpus-dir", "teacher", "student", "vox1", "seed", "device"):
+        assert f"\n  --{name} " in done.stdout
