@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import svtk.torchaudio_standin  # noqa: F401  (lhotse imports torchaudio to read a pipe)
-
 import numpy as np
 import pytest
 import soundfile
 
+import svtk.torchaudio_standin  # noqa: F401  (lhotse imports torchaudio to read a pipe)
 from svtk.data.audio import read_audio
 from svtk.data.cuts import load_cuts
 from svtk.errors import AudioError, DataError, SvtkError

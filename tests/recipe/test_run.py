@@ -38,7 +38,8 @@ def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
 
 def start(words: list[str], **options) -> subprocess.Popen:
     environment = {**os.environ, "SVTK_PYTHON": sys.executable}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, env=environment, **pipes, **options)
 
 
 def run(where: Path, *options: str, corpus: str = "demo", **how) -> tuple[int, str, str]:
@@ -182,9 +183,8 @@ class TestStages:
         assert status == 0, stderr
         assert snapshot(where) == before
         assert stdout == (where / "exp/report.txt").read_text()
-        assert not {"prepare-folder", "make-trials", "extract-embeddings", "score", "compute-metrics", "describe"} & set(
-            commands(stderr)
-        )
+        made_again = {"make-demo-corpus", "train-teacher", "extract-targets", "distill", "train-backend", "report"}
+        assert set(commands(stderr)) == made_again  # these see for themselves that they are done
 
     def test_what_hangs_on_a_changed_file_is_made_again(self, where):
         trials = where / "data/trials/test"
@@ -245,10 +245,9 @@ class TestOtherCorpora:
         (tmp_path / "lists").mkdir()
         for name in ("veri_test2.txt", "list_test_all2.txt", "list_test_hard2.txt"):
             (tmp_path / "lists" / name).write_text("\n".join(trials) + "\n")
-        places = [f"--{name}={tmp_path / folder}" for name, folder in (("vox1", "vox1"), ("vox2", "vox2"), ("trials-dir", "lists"))]
-        status, _, stderr = run(
-            tmp_path, *places, "--stop-stage", "2", "--corpus-opts=--no-check-counts", "--num-valid-trials", "4", corpus="voxceleb"
-        )
+        places = [f"--vox1={tmp_path}/vox1", f"--vox2={tmp_path}/vox2", f"--trials-dir={tmp_path}/lists"]
+        small = ["--corpus-opts=--no-check-counts", "--num-valid-trials", "4"]
+        status, _, stderr = run(tmp_path, *places, *small, "--stop-stage", "2", corpus="voxceleb")
         assert status == 0, stderr
         train, valid = (set(read_data_dir(tmp_path / "data" / name).utt2spk.values()) for name in ("train", "valid"))
         assert len(train) == len(valid) == 2 and not train & valid

@@ -18,10 +18,11 @@ def data(tmp_path, request):
     for spk in range(7):
         for i in range(2):
             utt = f"s{spk}-{i}"
-            place = {"recording": f"r{spk}", "start": 2.0 * i, "end": 2.0 * i + 1.5} if request.param else {"recording": utt}
-            utterances.append(
-                Utterance(utt, f"s{spk}", f"/audio/{place['recording']}.wav", duration=1.5, gender="mf"[spk % 2], **place)
-            )
+            place = {"recording": utt}
+            if request.param:
+                place = {"recording": f"r{spk}", "start": 2.0 * i, "end": 2.0 * i + 1.5}
+            wav = f"/audio/{place['recording']}.wav"
+            utterances.append(Utterance(utt, f"s{spk}", wav, duration=1.5, gender="mf"[spk % 2], **place))
     write_data_dir(tmp_path / "all", utterances)
     return tmp_path
 
