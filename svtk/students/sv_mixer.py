@@ -41,6 +41,8 @@ class Config:
             raise ValueError("num_layers, hidden_dim, group_dim and expansion must be positive")
         if self.gcm and self.hidden_dim % self.group_dim:
             raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of group_dim {self.group_dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
 
 
 class TokenMLP(nn.Module):

@@ -35,6 +35,8 @@ class Config:
             raise ValueError("num_layers, hidden_dim, ffn_dim and num_heads must be positive")
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
 
 
 def sinusoids(num_frames: int, dim: int) -> Tensor:
