@@ -23,6 +23,8 @@ class Config:
     def __post_init__(self) -> None:
         if min(self.num_mels, self.channels) < 1:
             raise ValueError("num_mels and channels must be positive")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
 
 
 class LogMelConv(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ __all__ = ["Config", "WaveformConv", "build"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Options; the defaults are the paper's (PAPER: 512 channels, hop 320 samples, dropout 0.1).
+    """Options; the defaults are the paper's (512 channels, hop 320 samples, dropout 0.1).
 
     ``channels`` is one width for every layer, or a list of one per layer.
     """
@@ -27,6 +28,13 @@ class Config:
             raise ValueError("kernels and strides must be equally long")
         if not isinstance(self.channels, int) and len(self.channels) != len(self.kernels):
             raise ValueError("channels must be one number or one per layer")
+        widths = (self.channels,) if isinstance(self.channels, int) else self.channels
+        if min(*widths, *self.kernels, *self.strides, 1) < 1 or not self.kernels:
+            raise ValueError("channels, kernels and strides must be positive")
+        if math.prod(self.strides) != 320:
+            raise ValueError(f"the strides make {math.prod(self.strides)} samples a frame, not 320 (20 ms)")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
 
 
 class WaveformConv(nn.Module):
