@@ -23,8 +23,12 @@ class NewModel:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        if min(self.hidden_dim, self.num_layers, self.num_heads, self.ffn_dim, self.conv_channels) < 1:
+            raise ValueError("hidden_dim, num_layers, num_heads, ffn_dim and conv_channels must be positive")
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must lie in [0, 1)")
 
 
 def build(config: Config, *, frozen: bool = True) -> Wav2Vec2Teacher:
