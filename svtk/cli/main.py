@@ -48,6 +48,7 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
+    logging.getLogger("speechbrain").setLevel(logging.WARNING)  # its chatter on every start is not ours
     try:
         code = svtk.main(prog_name="svtk", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone is understood

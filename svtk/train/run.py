@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from svtk.data.cuts import load_cuts
 from svtk.errors import ModelError
 from svtk.kaldi.datadir import write_lines
 from svtk.models.speaker_model import SpeakerModel, save_model
+from svtk.progress import bar_wanted
 from svtk.registry import Component
 from svtk.train.brain import SpeakerBrain, Validation
 from svtk.train.options import TrainOptions
@@ -142,7 +142,7 @@ class Run:
         loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=options.num_workers)
         size = len(dataset), len(dataset.speakers), len(sampler)
         log.info("%d utterances of %d speakers, %d steps an epoch", *size)
-        brain.fit(brain.epochs(), loader, progressbar=sys.stderr.isatty())
+        brain.fit(brain.epochs(), loader, progressbar=bar_wanted())
         brain.finish()
         state = brain.state
         summary = {
