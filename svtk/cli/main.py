@@ -48,7 +48,8 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )
-    logging.getLogger("speechbrain").setLevel(logging.WARNING)  # its chatter on every start is not ours
+    for handler in logging.getLogger().handlers:  # SpeechBrain's notes on every start are not ours; its warnings are
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or not record.name.startswith("speechbrain"))
     try:
         code = svtk.main(prog_name="svtk", standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone is understood
