@@ -13,12 +13,12 @@ from torch.utils.data import Dataset, Sampler
 
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
-from svtk.data.cuts import locate
+from svtk.data.cuts import Located, locate
 from svtk.data.targets import Targets
 from svtk.errors import DataError
 from svtk.progress import progress
 
-__all__ = ["Batch", "CropDataset", "EpochSampler", "collate"]
+__all__ = ["Batch", "CropDataset", "EpochSampler", "HiddenBatch", "HiddenCrops"]
 
 
 @dataclasses.dataclass
@@ -57,6 +57,19 @@ class Batch:
         )
 
 
+def label_speakers(items: Sequence[Located]) -> tuple[list[str], list[int]]:
+    """The speakers, sorted, and the index of each item's speaker among them.
+
+    Raises:
+        DataError: fewer than two speakers.
+    """
+    speakers = sorted({item.spk for item in items})
+    if len(speakers) < 2:
+        raise DataError("training needs at least two speakers", found=f"{len(speakers)}")
+    index = {spk: i for i, spk in enumerate(speakers)}
+    return speakers, [index[item.spk] for item in items]
+
+
 class CropDataset(Dataset):
     """One random crop per utterance and epoch.
 
@@ -88,10 +101,7 @@ class CropDataset(Dataset):
         cache: bool = False,
     ):
         self.items = [locate(cut) for cut in cuts]
-        self.speakers = sorted({item.spk for item in self.items if item.spk is not None})
-        if len(self.speakers) < 2:
-            raise DataError("training needs at least two speakers", found=f"{len(self.speakers)}")
-        self._label = {spk: index for index, spk in enumerate(self.speakers)}
+        self.speakers, self._labels = label_speakers(self.items)
         self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
         self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
         self.epoch = 0
@@ -125,7 +135,7 @@ class CropDataset(Dataset):
         example = {
             "clean": clean,
             "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
-            "label": self._label[item.spk],
+            "label": self._labels[index],
             "start_frame": start // 320,
         }
         if self.targets is not None:
@@ -134,27 +144,73 @@ class CropDataset(Dataset):
             example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
         return example
 
+    @staticmethod
+    def collate(examples: Sequence[dict[str, Any]]) -> Batch:
+        """Stack examples."""
 
-def collate(examples: Sequence[dict[str, Any]]) -> Batch:
-    """Stack examples of :class:`CropDataset`."""
+        def stack(key: str) -> torch.Tensor:
+            return torch.from_numpy(np.stack([example[key] for example in examples]))
 
-    def stack(key: str) -> torch.Tensor:
-        return torch.from_numpy(np.stack([example[key] for example in examples]))
+        targets = None
+        if "targets" in examples[0]:
+            layers = examples[0]["targets"]
+            targets = {layer: torch.from_numpy(np.stack([e["targets"][layer] for e in examples])) for layer in layers}
+        clean = stack("clean")
+        same = all(example["wav"] is example["clean"] for example in examples)
+        return Batch(
+            clean if same else stack("wav"),
+            clean,
+            torch.tensor([example["label"] for example in examples]),
+            targets,
+            [torch.from_numpy(e["utterance"]) for e in examples] if "utterance" in examples[0] else None,
+            [example["start_frame"] for example in examples],
+        )
 
-    targets = None
-    if "targets" in examples[0]:
-        layers = examples[0]["targets"]
-        targets = {layer: torch.from_numpy(np.stack([e["targets"][layer] for e in examples])) for layer in layers}
-    clean = stack("clean")
-    same = all(example["wav"] is example["clean"] for example in examples)
-    return Batch(
-        clean if same else stack("wav"),
-        clean,
-        torch.tensor([example["label"] for example in examples]),
-        targets,
-        [torch.from_numpy(e["utterance"]) for e in examples] if "utterance" in examples[0] else None,
-        [example["start_frame"] for example in examples],
-    )
+
+@dataclasses.dataclass
+class HiddenBatch:
+    """B crops of hidden states: ``hidden`` L+1 times (B, T, H) float32, ``label`` (B,)."""
+
+    hidden: list[torch.Tensor]
+    label: torch.Tensor
+
+    def to(self, device: Any, **_: Any) -> HiddenBatch:
+        """A copy on *device*."""
+        return HiddenBatch([state.to(device) for state in self.hidden], self.label.to(device))
+
+
+class HiddenCrops(Dataset):
+    """One random crop per utterance and epoch of the hidden states of a frozen encoder, held in memory.
+
+    Args:
+        items: the utterances.
+        hidden: for each utterance its copies (clean, augmented ...), each float16 (L+1, T_i, H).
+        crop_frames: T of a crop; no T_i is smaller.
+        seed: with the epoch and the utterance's place, decides every crop.
+
+    Raises:
+        DataError: fewer than two speakers.
+    """
+
+    def __init__(self, items: Sequence[Located], hidden: list[list[torch.Tensor]], crop_frames: int, seed: int):
+        self.speakers, self._labels = label_speakers(items)
+        self._hidden, self.crop_frames, self.seed, self.epoch = hidden, crop_frames, seed, 0
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        copies = self._hidden[index]
+        hidden = copies[rng.integers(len(copies))]
+        start = int(rng.integers(hidden.shape[1] - self.crop_frames + 1))
+        return hidden[:, start : start + self.crop_frames], self._labels[index]
+
+    @staticmethod
+    def collate(examples: Sequence[tuple[torch.Tensor, int]]) -> HiddenBatch:
+        """Stack examples."""
+        hidden = torch.stack([example[0] for example in examples], dim=1).float()  # (L+1, B, T, H)
+        return HiddenBatch(list(hidden), torch.tensor([example[1] for example in examples]))
 
 
 class EpochSampler(Sampler[list[int]]):
@@ -163,7 +219,7 @@ class EpochSampler(Sampler[list[int]]):
     An epoch of a corpus smaller than one batch is one batch of all of it.
     """
 
-    def __init__(self, dataset: CropDataset, batch_size: int):
+    def __init__(self, dataset: CropDataset | HiddenCrops, batch_size: int):
         self.dataset = dataset
         self.batch_size = min(batch_size, len(dataset))
 

@@ -4,24 +4,59 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from svtk.data.audio import read_audio, repeat_to
 from svtk.models.speaker_model import SpeakerModel
 
-__all__ = ["Windows", "embed_utterances"]
+__all__ = ["Utterance", "Windows", "embed_utterances"]
+
+log = logging.getLogger(__name__)
 
 Windows = Literal["cover", "crops"]
+#: utt, wav path or pipe, first sample, number of samples (None: to the end)
+Utterance = tuple[str, str, int, int | None]
+
+
+def _read_ahead(
+    model: SpeakerModel, utterances: Iterable[Utterance], batch_size: int
+) -> Iterator[list[tuple[str, Tensor]]]:
+    """Batches of ``(utt, wav)``, wav (N,) on the model's device, the next batch being read in the background.
+
+    An utterance shorter than one window is repeated to fill it, and the log says how many were.
+
+    Raises:
+        AudioError: an utterance cannot be read.
+    """
+    device = next(model.parameters()).device
+    iterator = iter(utterances)
+    short = 0
+    with ThreadPoolExecutor(2) as pool:
+
+        def submit() -> list[tuple[str, Future[np.ndarray]]]:
+            return [(item[0], pool.submit(read_audio, *item[1:])) for item in islice(iterator, batch_size)]
+
+        batch = submit()
+        while batch:
+            following = submit()
+            samples = [(utt, future.result()) for utt, future in batch]
+            short += sum(len(x) < model.window_samples for _, x in samples)
+            yield [(utt, torch.from_numpy(repeat_to(x, model.window_samples)).to(device)) for utt, x in samples]
+            batch = following
+    if short:
+        seconds = model.config.window
+        log.info("%d utterance(s) shorter than one window of %.2f s were repeated to fill it", short, seconds)
 
 
 def embed_utterances(
     model: SpeakerModel,
-    utterances: Iterable[tuple[str, str, int, int | None]],
+    utterances: Iterable[Utterance],
     *,
     windows: Windows = "cover",
     num_crops: int = 10,
@@ -29,8 +64,7 @@ def embed_utterances(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ``(utt, embedding)`` with float32 embeddings (E,), in the order given.
 
-    An utterance shorter than one window is repeated to fill it, and the log says how many were. An
-    embedding does not depend on what else is in its batch.
+    An embedding does not depend on what else is in its batch.
 
     Args:
         model: in evaluation mode.
@@ -42,33 +76,10 @@ def embed_utterances(
     Raises:
         AudioError: an utterance cannot be read.
     """
-    device = next(model.parameters()).device
-    iterator = iter(utterances)
-    short = 0
-
-    def read(item: tuple[str, str, int, int | None]) -> np.ndarray:
-        return read_audio(*item[1:])
-
-    with ThreadPoolExecutor(2) as pool:
-
-        def ahead():
-            items = list(islice(iterator, batch_size))
-            return items, [pool.submit(read, item) for item in items]
-
-        items, futures = ahead()
-        while items:
-            next_items, next_futures = ahead()
-            samples = [future.result() for future in futures]
-            short += sum(len(s) < model.window_samples for s in samples)
-            wavs = [torch.from_numpy(repeat_to(s, model.window_samples)).to(device) for s in samples]
-            if windows == "cover":
-                rows = model.embed_cover(wavs, batch_size)
-            else:
-                rows = model.embed_crops(wavs, num_crops, batch_size)
-            for item, row in zip(items, rows.float().cpu().numpy(), strict=True):
-                yield item[0], row
-            items, futures = next_items, next_futures
-    if short:
-        logging.info(
-            "%d utterance(s) shorter than one window of %.2f s were repeated to fill it", short, model.config.window
-        )
+    for batch in _read_ahead(model, utterances, batch_size):
+        wavs = [wav for _, wav in batch]
+        if windows == "cover":
+            rows = model.embed_cover(wavs, batch_size)
+        else:
+            rows = model.embed_crops(wavs, num_crops, batch_size)
+        yield from zip((utt for utt, _ in batch), rows.float().cpu().numpy(), strict=True)

@@ -143,12 +143,11 @@ class SpeakerModel(nn.Module):
         return hidden, self.backend(hidden)
 
     @torch.inference_mode()
-    def embed_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> Tensor:
-        """Embeddings (len(wavs), E) of utterances of any length, each (N,), N at least one window.
+    def hidden_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> list[list[Tensor]]:
+        """Hidden states of utterances of any length: for each wav (N,), N at least one window, L+1 times (T, H).
 
         Windows of T frames cover the utterance; the last is aligned with its end and gives only the frames
-        that the one before did not. The stitched hidden states go through the backend utterance by
-        utterance, so that an embedding depends on nothing else in the batch.
+        that the one before did not.
         """
         starts = [self._cover_starts(len(wav)) for wav in wavs]
         windows = self._windows(wavs, starts)
@@ -156,18 +155,26 @@ class SpeakerModel(nn.Module):
         for part in windows.split(batch_size):
             states = self.encoder(part)
             hidden.extend([state[i] for state in states] for i in range(len(part)))
-        embeddings, index = [], 0
+        result, index = [], 0
         for utterance_starts in starts:
-            pieces = hidden[index : index + len(utterance_starts)]
-            index += len(utterance_starts)
             done, stitched = 0, []
-            for start, states in zip(utterance_starts, pieces, strict=True):
+            for start, states in zip(utterance_starts, hidden[index : index + len(utterance_starts)], strict=True):
                 first = start // FRAME
                 stitched.append([state[done - first :] for state in states])
                 done = first + self.window_frames
-            layers = [torch.cat(states)[None] for states in zip(*stitched, strict=True)]
-            embeddings.append(self.backend(layers)[0])
-        return torch.stack(embeddings)
+            index += len(utterance_starts)
+            result.append([torch.cat(states) for states in zip(*stitched, strict=True)])
+        return result
+
+    @torch.inference_mode()
+    def embed_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> Tensor:
+        """Embeddings (len(wavs), E) of utterances of any length, each (N,), N at least one window.
+
+        The hidden states of :meth:`hidden_cover` go through the backend utterance by utterance, so that an
+        embedding depends on nothing else in the batch.
+        """
+        hidden = self.hidden_cover(wavs, batch_size)
+        return torch.cat([self.backend([state[None] for state in states]) for states in hidden])
 
     @torch.inference_mode()
     def embed_crops(self, wavs: Sequence[Tensor], num_crops: int = 10, batch_size: int = 8) -> Tensor:

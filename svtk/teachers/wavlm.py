@@ -20,6 +20,8 @@ class NewModel:
     num_heads: int = 4
     ffn_dim: int = 512
     conv_channels: int = 64
+    conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -47,7 +49,9 @@ def create(new: NewModel) -> Wav2Vec2Teacher:
         num_hidden_layers=new.num_layers,
         num_attention_heads=new.num_heads,
         intermediate_size=new.ffn_dim,
-        conv_dim=[new.conv_channels] * 7,
+        conv_dim=[new.conv_channels] * len(new.conv_kernels),
+        conv_kernel=list(new.conv_kernels),
+        conv_stride=list(new.conv_strides),
         num_conv_pos_embeddings=32,
         num_conv_pos_embedding_groups=max(1, new.hidden_dim // 16),
         hidden_dropout=new.dropout,

@@ -10,14 +10,14 @@ import torch
 from svtk.config import from_mapping, to_mapping
 from svtk.models.speaker_model import SpeakerModel, load_model
 from svtk.registry import configure
-from svtk.train.options import TrainOptions
+from svtk.train.options import FrozenEncoderOptions
 from svtk.train.run import Run
 
 __all__ = ["BackendConfig", "train_backend"]
 
 
 @dataclasses.dataclass(frozen=True)
-class BackendConfig(TrainOptions):
+class BackendConfig(FrozenEncoderOptions):
     """Configuration of ``svtk train-backend``; ``crop_duration`` is the student's window, whatever is set here."""
 
     backend: dict = dataclasses.field(default_factory=lambda: {"name": "ecapa_tdnn"})
@@ -48,4 +48,4 @@ def train_backend(mapping: dict[str, Any], run: Run, *, student: str, path: Any 
     head = backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim)
     model = SpeakerModel(dataclasses.replace(trained.config, backend=backend.spec()), encoder, head)
     model.freeze_encoder()
-    run.train(model, run.crops(config), sv_loss, config)
+    run.train(model, run.frozen_encoder_crops(model, config), sv_loss, config)

@@ -17,7 +17,7 @@ from speechbrain.utils import checkpoints
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from svtk.data.crops import Batch, CropDataset
+from svtk.data.crops import Batch, CropDataset, HiddenBatch, HiddenCrops
 from svtk.data.cuts import load_cuts, locate
 from svtk.errors import DataError, ModelError, SvtkError
 from svtk.kaldi.trials import read_trials
@@ -155,7 +155,7 @@ class SpeakerBrain(sb.Brain):
         *,
         model: SpeakerModel,
         sv_loss: nn.Module,
-        dataset: CropDataset,
+        dataset: CropDataset | HiddenCrops,
         validation: Validation,
         options: TrainOptions,
         seed: int,
@@ -200,7 +200,10 @@ class SpeakerBrain(sb.Brain):
                 return
             yield self.state.epoch + 1
 
-    def compute_forward(self, batch: Batch, stage: sb.Stage) -> tuple[list[Tensor], Tensor]:
+    def compute_forward(self, batch: Batch | HiddenBatch, stage: sb.Stage) -> tuple[list[Tensor], Tensor]:
+        if isinstance(batch, HiddenBatch):
+            hidden = batch.to(self.device).hidden
+            return hidden, self.modules.model.backend(hidden)
         return self.modules.model(batch.to(self.device).wav)
 
     @torch.no_grad()
@@ -219,7 +222,9 @@ class SpeakerBrain(sb.Brain):
                 rows[layer].append(states[layer][0, start : start + frames])
         return {layer: torch.stack(states) for layer, states in rows.items()}
 
-    def compute_objectives(self, predictions: tuple[list[Tensor], Tensor], batch: Batch, stage: sb.Stage) -> Tensor:
+    def compute_objectives(
+        self, predictions: tuple[list[Tensor], Tensor], batch: Batch | HiddenBatch, stage: sb.Stage
+    ) -> Tensor:
         hidden, embedding = predictions
         batch = batch.to(self.device)
         total = torch.zeros((), device=embedding.device)
@@ -265,7 +270,7 @@ class SpeakerBrain(sb.Brain):
         self.modules.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
         self._sums, self._started = {}, time.monotonic()
 
-    def on_fit_batch_start(self, batch: Batch, should_step: bool) -> None:
+    def on_fit_batch_start(self, batch: Batch | HiddenBatch, should_step: bool) -> None:
         rate = self.learning_rate(self.state.epoch + 1, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -87,6 +87,7 @@ def distill(
         wiring = {
             "student_dim": model.encoder.hidden_dim,
             "teacher_dim": source.hidden_dim,
+            "num_student_hidden": model.encoder.num_hidden,
             "num_teacher_hidden": source.num_hidden,
         }
         losses = [(component.name, weight, component.build(**wiring)) for weight, component in kd]

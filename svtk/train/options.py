@@ -7,7 +7,7 @@ from typing import Literal
 
 from svtk.data import augment
 
-__all__ = ["TrainOptions"]
+__all__ = ["FrozenEncoderOptions", "TrainOptions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,3 +63,21 @@ class TrainOptions:
     def crop_samples(self) -> int:
         """Samples of a crop at 16 kHz."""
         return round(self.crop_duration * 16_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenEncoderOptions(TrainOptions):
+    """Options of training a backend on a frozen encoder.
+
+    Attributes:
+        cache_hidden: encode every utterance this many times, once, before training: as it is and, with a noise
+            directory, the further times augmented; then train on crops of these hidden states, held in memory
+            as float16. 0 encodes every crop anew (for corpora that do not fit).
+    """
+
+    cache_hidden: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache_hidden < 0:
+            raise ValueError("cache_hidden must not be negative")

@@ -5,25 +5,29 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from svtk.config import load_yaml, save_yaml
+from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
-from svtk.data.crops import CropDataset, EpochSampler, collate
-from svtk.data.cuts import load_cuts
-from svtk.errors import ModelError
+from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
+from svtk.data.cuts import load_cuts, locate
+from svtk.errors import ConfigError, ModelError
 from svtk.kaldi.datadir import write_lines
-from svtk.models.speaker_model import SpeakerModel, save_model
-from svtk.progress import bar_wanted
+from svtk.models.speaker_model import FRAME, SpeakerModel, save_model
+from svtk.progress import bar_wanted, progress
 from svtk.registry import Component
 from svtk.train.brain import SpeakerBrain, Validation
-from svtk.train.options import TrainOptions
+from svtk.train.options import FrozenEncoderOptions, TrainOptions
 
 __all__ = ["Run"]
 
@@ -103,10 +107,41 @@ class Run:
             **teacher_side,
         )
 
+    def frozen_encoder_crops(self, model: SpeakerModel, options: FrozenEncoderOptions) -> CropDataset | HiddenCrops:
+        """Training crops for the backend of *model*, whose encoder is frozen: of audio, or of cached hidden states.
+
+        Raises:
+            ConfigError: the hidden states do not fit into the memory that is free.
+        """
+        if not options.cache_hidden:
+            return self.crops(options)
+        items = [locate(cut) for cut in load_cuts(self.train_dir)]
+        augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0)) if self.noise else None
+        copies = options.cache_hidden if augmenter else 1
+        frames = sum(max(item.num_samples // FRAME, model.window_frames) for item in items)
+        needed = frames * copies * model.encoder.num_hidden * model.encoder.hidden_dim * 2
+        free = _available_memory()
+        log.info("caching %d × %d hidden states: %.2f GiB of memory", len(items), copies, needed / 2**30)
+        if needed > free:
+            raise ConfigError(
+                "the hidden states do not fit into memory",
+                found=f"{free / 2**30:.1f} GiB free",
+                expected=f"{needed / 2**30:.1f} GiB",
+                mend="set cache_hidden=0, or 1",
+            )
+        model.to(self.device).eval()
+        hidden = []
+        for index, item in enumerate(progress(items, "hidden states")):
+            wav = repeat_to(read_audio(item.wav, item.start, item.num_samples), model.window_samples)
+            wavs = [wav, *(augmenter(wav, np.random.default_rng((self.seed, index, i))) for i in range(1, copies))]
+            states = model.hidden_cover([torch.from_numpy(x).to(self.device) for x in wavs])
+            hidden.append([torch.stack(copy).half().cpu() for copy in states])
+        return HiddenCrops(items, hidden, model.window_frames, self.seed)
+
     def train(
         self,
         model: SpeakerModel,
-        dataset: CropDataset,
+        dataset: CropDataset | HiddenCrops,
         sv_loss: Component,
         options: TrainOptions,
         *,
@@ -139,7 +174,7 @@ class Run:
         )
         sampler = EpochSampler(dataset, options.batch_size)
         brain.steps_per_epoch = len(sampler)
-        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=options.num_workers)
+        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=dataset.collate, num_workers=options.num_workers)
         size = len(dataset), len(dataset.speakers), len(sampler)
         log.info("%d utterances of %d speakers, %d steps an epoch", *size)
         brain.fit(brain.epochs(), loader, progressbar=bar_wanted())
@@ -158,6 +193,15 @@ class Run:
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
         best = 100 * state.best_eer, state.best_epoch
         log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(self.directory), *best)
+
+
+def _available_memory() -> float:
+    """Bytes of memory that a process may take; infinite where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return math.inf
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:

@@ -13,14 +13,14 @@ from svtk.models.speaker_model import ModelConfig, SpeakerModel, build_model, sa
 from svtk.models.teacher import teacher_spec
 from svtk.registry import configure
 from svtk.teachers import wavlm
-from svtk.train.options import TrainOptions
+from svtk.train.options import FrozenEncoderOptions
 from svtk.train.run import Run
 
 __all__ = ["TeacherConfig", "train_teacher"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherConfig(TrainOptions):
+class TeacherConfig(FrozenEncoderOptions):
     """Configuration of ``svtk train-teacher``.
 
     Attributes:
@@ -57,14 +57,13 @@ def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = No
         spec = teacher_spec(encoder)
         spec["source"] = _absolute(spec["source"])
         model = build_model(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), path=path)
-        save = save_model
+        run.train(model, run.frozen_encoder_crops(model, config), sv_loss, config)
     else:
         spec = {"name": "wavlm", "source": "encoder"}
         new = wavlm.create(config.new_model)
         head = backend.build(num_hidden=new.num_hidden, hidden_dim=new.hidden_dim)
         model = SpeakerModel(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), new, head)
-        save = _save_with_encoder
-    run.train(model, run.crops(config), sv_loss, config, save=save)
+        run.train(model, run.crops(config), sv_loss, config, save=_save_with_encoder)
 
 
 def _absolute(source: str) -> str:
