@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+import svtk  # noqa: F401  (its torchaudio stand-in must be there before a test imports SpeechBrain)
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models of a few thousand weights gain nothing from more
 
 
 def _lazy_modules_have_no_file() -> None:

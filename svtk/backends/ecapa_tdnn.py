@@ -25,10 +25,10 @@ class Config:
     embedding_dim: int = 192
 
     def __post_init__(self) -> None:
+        if min(dataclasses.astuple(self)) < 1:
+            raise ValueError("every size must be positive")
         if self.channels % self.res2net_scale:
             raise ValueError(f"channels {self.channels} is not a multiple of res2net_scale {self.res2net_scale}")
-        if self.embedding_dim < 1:
-            raise ValueError("embedding_dim must be positive")
 
 
 class EcapaTdnn(nn.Module):

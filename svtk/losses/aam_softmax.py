@@ -33,6 +33,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.scale <= 0 or self.margin < 0 or self.top_k < 0 or self.top_k_weight <= 0 or self.top_k_margin < 0:
             raise ValueError("scale and top_k_weight must be positive, margins and top_k not negative")
+        if max(self.margin, self.top_k_margin) > math.pi / 2:
+            raise ValueError("margins are in radians, at most π/2")
 
 
 def add_angle(cosine: Tensor, angle: float | Tensor) -> Tensor:

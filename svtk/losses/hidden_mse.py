@@ -9,6 +9,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.errors import ConfigError
+
 __all__ = ["Config", "HiddenMSE", "build"]
 
 
@@ -29,10 +31,12 @@ class Config:
 class HiddenMSE(nn.Module):
     """MSE over all frames and channels; a learned projection joins unequal widths."""
 
-    def __init__(self, config: Config, student_dim: int, teacher_dim: int, num_teacher_hidden: int):
+    def __init__(
+        self, config: Config, student_dim: int, teacher_dim: int, num_student_hidden: int, num_teacher_hidden: int
+    ):
         super().__init__()
-        self.student_layer = config.student_layer
-        self.teacher_layer = config.teacher_layer % num_teacher_hidden
+        self.student_layer = _layer("student_layer", config.student_layer, num_student_hidden)
+        self.teacher_layer = _layer("teacher_layer", config.teacher_layer, num_teacher_hidden)
         self.projection = nn.Identity() if student_dim == teacher_dim else nn.Linear(student_dim, teacher_dim)
         self.norm = nn.BatchNorm1d(teacher_dim, affine=False) if config.normalize == "dimension" else None
 
@@ -49,6 +53,19 @@ class HiddenMSE(nn.Module):
         return F.mse_loss(self.projection(student[self.student_layer]).float(), wanted.float())
 
 
-def build(config: Config, *, student_dim: int, teacher_dim: int, num_teacher_hidden: int) -> HiddenMSE:
-    """The loss between widths *student_dim* and *teacher_dim*."""
-    return HiddenMSE(config, student_dim, teacher_dim, num_teacher_hidden)
+def _layer(key: str, layer: int, num_hidden: int) -> int:
+    """*layer* counted from 0."""
+    if not -num_hidden <= layer < num_hidden:
+        raise ConfigError(f"no such layer in {key!r}", found=str(layer), expected=f"{-num_hidden} ... {num_hidden - 1}")
+    return layer % num_hidden
+
+
+def build(
+    config: Config, *, student_dim: int, teacher_dim: int, num_student_hidden: int, num_teacher_hidden: int
+) -> HiddenMSE:
+    """The loss between widths *student_dim* and *teacher_dim*.
+
+    Raises:
+        ConfigError: a layer that student or teacher does not have.
+    """
+    return HiddenMSE(config, student_dim, teacher_dim, num_student_hidden, num_teacher_hidden)
