@@ -195,6 +195,12 @@ class TestStages:
         assert commands(stderr) == ["score"] * 4 + ["compute-metrics"] * 4 + ["report"]
         assert all(len(read_scores(where / "exp" / name / "eval_test/scores")) == 40 for name in SYSTEMS)
 
+    def test_a_student_without_a_configuration_is_refused(self, where):
+        status, _, stderr = run(where, "--stage", "5", "--stop-stage", "5", "--student", "sv_mixer no_such")
+        assert status == 1
+        assert "demo_distill_no_such.yaml: no such configuration" in stderr.splitlines()[-1]
+        assert commands(stderr) == []
+
     def test_another_setting_in_the_same_place_is_refused(self, where):
         status, _, stderr = run(where, "--stage", "5", "--stop-stage", "5", "--seed", "7")
         assert status == 1
