@@ -199,8 +199,8 @@ fi
 if stage 2 "noise and room impulse responses (${musan:-noise}, ${rirs:-rirs} → $data/noise)"; then
   for place in "$corpus_dir" "${corpus_dir:+$corpus_dir/..}"; do
     if [ "$corpus" != voxceleb ] && [ -n "$place" ]; then
-      [ -n "$musan" ] || [ ! -d "$place/noise" ] || musan=$place/noise
-      [ -n "$rirs" ] || [ ! -d "$place/rirs" ] || rirs=$place/rirs
+      [ -n "$musan" ] || [ ! -d "$place/noise" ] || musan=$(realpath --relative-base="$_here" "$place/noise")
+      [ -n "$rirs" ] || [ ! -d "$place/rirs" ] || rirs=$(realpath --relative-base="$_here" "$place/rirs")
     fi
   done
   if [ -z "$musan$rirs" ]; then
