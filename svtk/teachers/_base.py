@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Teacher", "quiet_transformers"]
+from svtk.errors import ModelError
+
+__all__ = ["Teacher", "cannot_load", "check_loaded", "quiet_transformers"]
 
 
 def quiet_transformers() -> None:
-    """Keep transformers' loading bars off a log; on a terminal they stay."""
-    if not sys.stderr.isatty():
-        from transformers.utils import logging
+    """Keep loading bars off a log (on a terminal they stay), and warnings of what :func:`check_loaded` checks."""
+    from transformers.utils import logging as transformers_logging
 
-        logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("speechbrain.integrations.huggingface.huggingface").setLevel(logging.ERROR)
+
+
+def cannot_load(source: str, error: Exception) -> ModelError:
+    """The error of a teacher that could not be loaded, with the first line of why."""
+    why = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"cannot load the teacher: {why[0]}",
+        path=source,
+        mend="give a hub name, or a directory with config.json, model.safetensors, preprocessor_config.json",
+    )
+
+
+def check_loaded(source: str, info: dict[str, Any]) -> None:
+    """Raise ModelError where transformers would only warn: it found no weights for a part and left it random.
+
+    Args:
+        source: hub name or directory, for the message.
+        info: what ``from_pretrained(..., output_loading_info=True)`` returned.
+    """
+    missing = sorted(set(info["missing_keys"]) - {"masked_spec_embed"})  # that one is for pretraining only
+    if missing:
+        raise ModelError(
+            f"weights of another architecture: {missing[0]!r} is missing",
+            path=source,
+            found=f"{len(missing)} weight(s) missing, {len(info['unexpected_keys'])} unexpected",
+            mend="use the config.json that was saved with these weights",
+        )
 
 
 class Teacher(nn.Module):

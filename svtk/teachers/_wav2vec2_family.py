@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
+from safetensors import SafetensorError
 from speechbrain.integrations.huggingface.wav2vec2 import Wav2Vec2
 from torch import Tensor
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from svtk.errors import ModelError
-from svtk.teachers._base import Teacher, quiet_transformers
+from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transformers
 
 __all__ = ["Config", "Wav2Vec2Teacher", "open_lobe", "save_feature_extractor"]
 
@@ -30,6 +31,7 @@ class Wav2Vec2Teacher(Teacher):
     def __init__(self, lobe: Wav2Vec2, frozen: bool):
         super().__init__(frozen)
         self.lobe = lobe
+        self.normalize_wav, lobe.normalize_wav = lobe.normalize_wav, False  # here, as transformers does it
         self.hidden_dim = lobe.model.config.hidden_size
         self.num_hidden = lobe.model.config.num_hidden_layers + 1
         self.freeze_if_asked()
@@ -41,6 +43,9 @@ class Wav2Vec2Teacher(Teacher):
         return num_samples
 
     def forward(self, wav: Tensor) -> list[Tensor]:
+        if self.normalize_wav:  # SpeechBrain adds 1e-5 to the variance, which quiet speech feels
+            mean, variance = wav.mean(1, keepdim=True), wav.var(1, keepdim=True, correction=0)
+            wav = (wav - mean) / (variance + 1e-7).sqrt()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return list(self.lobe(wav))
 
@@ -49,21 +54,31 @@ class Wav2Vec2Teacher(Teacher):
         self.lobe.feature_extractor.save_pretrained(directory)
 
 
+def _loading(lobe_class: type[Wav2Vec2]) -> type[Wav2Vec2]:
+    """The lobe, except that it loads in float32 whatever was stored and notes in ``loaded`` what was missing."""
+
+    class Lobe(lobe_class):
+        def _from_pretrained(self, source: str, save_path: str, *_: Any, **__: Any) -> None:
+            self.model, self.loaded = AutoModel.from_pretrained(
+                source, config=self.config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
+            )
+
+    return Lobe
+
+
 def open_lobe(lobe_class: type[Wav2Vec2], config: Config, frozen: bool) -> Wav2Vec2Teacher:
     """Load a lobe from a hub name or a local directory.
 
     Raises:
-        ModelError: the model cannot be loaded; the message says why.
+        ModelError: the model cannot be loaded, or its weights are those of another; the message says why.
     """
     quiet_transformers()
+    cache_dir = config.cache_dir or HF_HUB_CACHE
     try:
-        lobe = lobe_class(config.source, config.cache_dir or HF_HUB_CACHE, output_all_hiddens=True, freeze=frozen)
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise ModelError(
-            f"cannot load the teacher: {str(error).splitlines()[0]}",
-            path=config.source,
-            mend="give a hub name, or a directory with config.json, model.safetensors, preprocessor_config.json",
-        ) from error
+        lobe = _loading(lobe_class)(config.source, cache_dir, output_all_hiddens=True, freeze=frozen)
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
+        raise cannot_load(config.source, error) from error
+    check_loaded(config.source, lobe.loaded)
     return Wav2Vec2Teacher(lobe, frozen)
 
 

@@ -10,13 +10,14 @@ import dataclasses
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from svtk.data.features import LogMel
 from svtk.errors import ModelError
-from svtk.teachers._base import Teacher, quiet_transformers
+from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transformers
 
 __all__ = ["Config", "WhisperTeacher", "build"]
 
@@ -59,7 +60,7 @@ class WhisperTeacher(Teacher):
         if x.shape[1] > len(positions):
             raise ModelError(
                 "audio too long for Whisper",
-                found=f"{x.shape[1] * 0.02:.1f} s",
+                found=f"{x.shape[1] * 0.02:.2f} s",
                 expected=f"at most {len(positions) * 0.02:.0f} s",
             )
         hidden = [x + positions[: x.shape[1]]]
@@ -78,19 +79,18 @@ def build(config: Config, *, frozen: bool = True) -> WhisperTeacher:
     """The pretrained encoder, in float32 whatever it was stored in.
 
     Raises:
-        ModelError: the model cannot be loaded; the message says why.
+        ModelError: the model cannot be loaded, or its weights are those of another; the message says why.
     """
     quiet_transformers()
     try:
         encoder, info = WhisperEncoder.from_pretrained(
-            config.source, cache_dir=config.cache_dir, torch_dtype=torch.float32, output_loading_info=True
+            config.source,
+            cache_dir=config.cache_dir,
+            dtype=torch.float32,
+            output_loading_info=True,
+            key_mapping={r"^(model\.)?encoder\.": ""},  # of a whole model, as the hub has it
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"cannot load the teacher: {str(error).splitlines()[0]}",
-            path=config.source,
-            mend="give a local directory with config.json and model.safetensors, or a hub name",
-        ) from error
-    if info["missing_keys"]:
-        raise ModelError("weights are missing", path=config.source, found=f"no {sorted(info['missing_keys'])[0]}")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise cannot_load(config.source, error) from error
+    check_loaded(config.source, info)
     return WhisperTeacher(encoder, frozen)
