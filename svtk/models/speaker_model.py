@@ -30,6 +30,7 @@ __all__ = [
     "StudentSpec",
     "build_model",
     "load_model",
+    "located",
     "save_model",
 ]
 
@@ -205,6 +206,12 @@ class SpeakerModel(nn.Module):
         return torch.stack([w[s : s + size] for w, ss in zip(wavs, starts, strict=True) for s in ss])
 
 
+def located(teacher: dict, base: Path) -> dict:
+    """The component *teacher*; a source in the directory *base* becomes an absolute path, true from anywhere."""
+    inside = base / str(teacher.get("source", ""))
+    return {**teacher, "source": str(inside.resolve())} if "source" in teacher and inside.exists() else teacher
+
+
 def build_model(
     config: ModelConfig, *, base: Path | None = None, frozen: bool = True, path: Any = None
 ) -> SpeakerModel:
@@ -217,10 +224,9 @@ def build_model(
         path: configuration file, for messages.
     """
     if config.kind == "teacher":
-        spec = dict(config.teacher)
-        if base is not None and (base / spec["source"]).exists():
-            spec["source"] = str(base / spec["source"])
-        encoder = configure("teachers", spec, "teacher", path).build(frozen=frozen)
+        if base is not None:
+            config = dataclasses.replace(config, teacher=located(config.teacher, base))
+        encoder = configure("teachers", config.teacher, "teacher", path).build(frozen=frozen)
     else:
         student = configure("students", config.student, "student", path)
         frontend = configure("frontends", config.frontend, "frontend", path).build(hidden_dim=student.config.hidden_dim)

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from svtk.config import load_yaml
+from svtk.config import from_mapping, load_yaml
 from svtk.errors import ModelError
+from svtk.models.speaker_model import ModelConfig, located
 from svtk.registry import configure, names
 
 __all__ = ["load_teacher", "teacher_spec"]
@@ -22,23 +23,20 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
             (config.json), or an svtk teacher's MODEL_DIR (config.yaml).
 
     Raises:
+        ConfigError: the config.yaml of a MODEL_DIR is wrong.
         ModelError: it is none of these, or an architecture that svtk has no teacher for.
     """
     path = Path(source)
     if (path / "config.yaml").exists():
-        config = load_yaml(path / "config.yaml")
-        if config.get("kind") != "teacher":
-            raise ModelError(
-                "not a teacher", path=path, found=f"kind {config.get('kind')!r}", mend="give a teacher's MODEL_DIR"
-            )
-        spec = dict(config["teacher"])
-        inside = path / spec["source"]
-        spec["source"] = str(inside if inside.exists() else spec["source"])
-        return spec
+        file = path / "config.yaml"
+        config = from_mapping(ModelConfig, load_yaml(file), path=file)
+        if config.kind != "teacher":
+            raise ModelError("not a teacher", path=path, found=f"a {config.kind}", mend="give a teacher's MODEL_DIR")
+        return located(config.teacher, path)
     if path.is_dir():
         try:
             model_type = json.loads((path / "config.json").read_text(encoding="utf-8")).get("model_type")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:  # AttributeError: JSON, but not a mapping
             raise ModelError(
                 "no readable config.json", path=path, expected="a Hugging Face model or an svtk teacher"
             ) from error
