@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,3 +31,51 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     _lazy_modules_have_no_file()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A corpus of seconds: ``train`` and ``valid`` (data directories), ``trials`` over valid, and ``noise``.
+
+    A speaker is a pitch and a spectral tilt; train has 4 of them with 0.3, 0.5, 0.9 and 1.337 s each.
+    """
+    import numpy as np
+    import soundfile
+
+    from svtk.kaldi.datadir import Utterance, write_data_dir
+
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(9)
+
+    def speech(spk: int, seconds: float):
+        time = np.arange(round(16_000 * seconds)) / 16_000
+        pitch = (100 + 40 * spk) * (1 + 0.02 * rng.standard_normal()) * time
+        tones = (np.sin(2 * np.pi * (k * pitch + rng.random())) / k ** (0.5 + 0.25 * spk) for k in range(1, 12))
+        return 0.1 * sum(tones) + 0.01 * rng.standard_normal(len(time))
+
+    def data_dir(name: str, audio: dict):
+        utterances = []
+        for utt, samples in audio.items():
+            wav = root / "wav" / name / f"{utt}.wav"
+            wav.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(wav, samples, 16_000)
+            spk = utt.split("-")[0]
+            utterances.append(Utterance(utt, spk, str(wav), utt, duration=len(samples) / 16_000, gender="f"))
+        return str(write_data_dir(root / name, utterances).path)
+
+    lengths = (0.3, 0.5, 0.9, 1.337)
+    train = data_dir("train", {f"s{s}-{i}": speech(s, x) for s in range(4) for i, x in enumerate(lengths)})
+    valid = data_dir(
+        "valid", {f"v{s}-{i}": speech(s + 0.5, x) for s in range(3) for i, x in enumerate((0.4, 0.8, 1.1))}
+    )
+    utts = [f"v{s}-{i}" for s in range(3) for i in range(3)]
+    pairs = [(a, b) for n, a in enumerate(utts) for b in utts[n + 1 :]]
+    lines = (f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in pairs)
+    (root / "trials").write_text("".join(lines))
+    decay = np.exp(-np.arange(2000) / 300) * rng.standard_normal(2000) * 0.1
+    decay[:100], decay[100] = 0.001, 0.9  # the direct sound comes 100 samples in
+    data_dir("noise/noise", {"hiss": 0.1 * rng.standard_normal(20_000), "short": 0.05 * rng.standard_normal(3000)})
+    data_dir("noise/music", {"song": 0.1 * np.sin(np.arange(40_000) * 0.05)})
+    data_dir("noise/speech", {"x-1": speech(5, 1.0), "y-1": speech(6, 0.6)})
+    data_dir("noise/rirs", {"room": decay})
+    return SimpleNamespace(train=train, valid=valid, trials=str(root / "trials"), noise=str(root / "noise"))

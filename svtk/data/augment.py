@@ -37,6 +37,8 @@ class Config:
             span = getattr(self, name)
             if len(span) != 2 or span[0] > span[1]:
                 raise ValueError(f"{name} must be [low, high]")
+        if self.babble_voices[0] < 1:
+            raise ValueError("babble_voices: at least one voice")
 
 
 class Augmenter:

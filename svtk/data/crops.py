@@ -15,7 +15,7 @@ from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.cuts import Located, locate
 from svtk.data.targets import Targets
-from svtk.errors import DataError
+from svtk.errors import DataError, SvtkError
 from svtk.progress import progress
 
 __all__ = ["Batch", "CropDataset", "EpochSampler", "HiddenBatch", "HiddenCrops"]
@@ -29,7 +29,7 @@ class Batch:
         wav: what the student hears (B, N), augmented.
         clean: what the teacher hears (B, N); *wav* itself where nothing was augmented.
         label: speaker index (B,).
-        targets: cached teacher states {layer: (B, T, H)}, or None.
+        targets: cached teacher states {layer: (B, T or T - 1, H)}, or None.
         utterances: whole clean utterances, each (N_i,), or None.
         start_frames: first frame of each crop in its utterance.
     """
@@ -108,7 +108,8 @@ class CropDataset(Dataset):
         self._cache: list[np.ndarray] | None = None
         if cache:
             self._cache = [
-                np.round(self._read(i) * 32767).astype(np.int16) for i in progress(range(len(self.items)), "read audio")
+                np.clip(np.round(self._read(i) * 32768), -32768, 32767).astype(np.int16)  # exact for 16-bit audio
+                for i in progress(range(len(self.items)), "read audio")
             ]
         if targets is not None:
             targets.check([item.utt for item in self.items])
@@ -122,7 +123,7 @@ class CropDataset(Dataset):
 
     def _samples(self, index: int, start: int, num_samples: int) -> np.ndarray:
         if self._cache is not None:
-            return self._cache[index][start : start + num_samples].astype(np.float32) / 32767
+            return self._cache[index][start : start + num_samples].astype(np.float32) / 32768
         return self._read(index, start, num_samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -144,9 +145,21 @@ class CropDataset(Dataset):
             example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
         return example
 
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]] | SvtkError:
+        """The examples of a batch for a DataLoader, or the error: a worker could raise only its whole traceback."""
+        try:
+            return [self[index] for index in indices]
+        except SvtkError as error:
+            return error
+
     @staticmethod
-    def collate(examples: Sequence[dict[str, Any]]) -> Batch:
-        """Stack examples."""
+    def collate(examples: Sequence[dict[str, Any]] | SvtkError) -> Batch | SvtkError:
+        """Stack examples; an error goes through, to be raised by who asked for the batch.
+
+        Teacher targets that end one frame before their crop shorten those of the whole batch.
+        """
+        if isinstance(examples, SvtkError):
+            return examples
 
         def stack(key: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([example[key] for example in examples]))
@@ -154,7 +167,10 @@ class CropDataset(Dataset):
         targets = None
         if "targets" in examples[0]:
             layers = examples[0]["targets"]
-            targets = {layer: torch.from_numpy(np.stack([e["targets"][layer] for e in examples])) for layer in layers}
+            frames = min(len(state) for e in examples for state in e["targets"].values())
+            targets = {
+                layer: torch.from_numpy(np.stack([e["targets"][layer][:frames] for e in examples])) for layer in layers
+            }
         clean = stack("clean")
         same = all(example["wav"] is example["clean"] for example in examples)
         return Batch(

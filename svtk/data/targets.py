@@ -73,18 +73,21 @@ class Targets:
     def read(self, utt: str, start: int, num_frames: int) -> dict[int, np.ndarray]:
         """Frames [start, start + num_frames) of every layer: {layer: float32 (num_frames, H)}.
 
+        Where the teacher's frontend gives one frame less than the student's (149 and 150 in 3 s), the end of an
+        utterance may lack the last one.
+
         Raises:
             DataError: the utterance has fewer frames.
         """
         result = {}
         for layer, reader in self._readers.items():
             matrix = reader[utt]
-            if len(matrix) < start + num_frames:
+            if len(matrix) < start + num_frames - 1:
                 raise DataError(
                     f"too few frames for {utt!r}",
                     path=self.path / f"layer{layer}.scp",
                     found=f"{len(matrix)}",
-                    expected=f"at least {start + num_frames}",
+                    expected=f"at least {start + num_frames - 1}",
                     mend="the audio or the crop_duration changed: run svtk extract-targets again",
                 )
             result[layer] = np.asarray(matrix[start : start + num_frames], dtype=np.float32)
