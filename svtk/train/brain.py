@@ -220,7 +220,8 @@ class SpeakerBrain(sb.Brain):
             states = self.teacher(utterance[None])
             for layer in layers:
                 rows[layer].append(states[layer][0, start : start + frames])
-        return {layer: torch.stack(states) for layer, states in rows.items()}
+        frames = min(len(row) for states in rows.values() for row in states)
+        return {layer: torch.stack([row[:frames] for row in states]) for layer, states in rows.items()}
 
     def compute_objectives(
         self, predictions: tuple[list[Tensor], Tensor], batch: Batch | HiddenBatch, stage: sb.Stage
@@ -270,7 +271,9 @@ class SpeakerBrain(sb.Brain):
         self.modules.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
         self._sums, self._started = {}, time.monotonic()
 
-    def on_fit_batch_start(self, batch: Batch | HiddenBatch, should_step: bool) -> None:
+    def on_fit_batch_start(self, batch: Batch | HiddenBatch | SvtkError, should_step: bool) -> None:
+        if isinstance(batch, SvtkError):
+            raise batch
         rate = self.learning_rate(self.state.epoch + 1, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -296,7 +299,7 @@ class SpeakerBrain(sb.Brain):
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
         self.checkpointer.save_and_keep_only(
-            meta={"eer": record.get("eer", math.inf), "epoch": epoch},
+            meta={"eer": state.best_eer if state.best_epoch == epoch else math.inf, "epoch": epoch},
             min_keys=["eer"],
             keep_recent=True,
             verbosity=logging.DEBUG,

@@ -63,6 +63,8 @@ class Run:
     def finished(self, verb: str, config: dict[str, Any], **inputs: str | None) -> bool:
         """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
 
+        The note of a run that failed before its first checkpoint gives way to any other.
+
         Args:
             verb: ``distill``, ``train-teacher`` ...
             config: resolved configuration.
@@ -75,7 +77,8 @@ class Run:
         run = {"verb": verb, "seed": self.seed, "inputs": {**data, "noise": self.noise, **inputs}, "config": config}
         run = json.loads(json.dumps(run))  # as YAML reads it back
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
-        if note.exists():
+        begun = model.exists() or any((self.directory / "checkpoints").glob("CKPT+*"))
+        if begun and note.exists():
             differing = sorted(_differences(load_yaml(note), run))
             if differing:
                 raise ModelError(
