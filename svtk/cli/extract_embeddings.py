@@ -17,8 +17,16 @@ from svtk.cli._options import device_option, existing_dir
     type=click.Choice(["cover", "crops"]),
     help="cover: windows over the whole utterance, pooled together; crops: evenly spaced ones, averaged.",
 )
-@click.option("--num-crops", default=10, show_default=True, help="Crops per utterance with --windows crops.")
-@click.option("--batch-size", default=8, show_default=True, help="Windows encoded at a time.")
+@click.option(
+    "--num-crops",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Crops per utterance with --windows crops.",
+)
+@click.option(
+    "--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Windows encoded at a time."
+)
 @device_option
 @click.argument("model_dir", type=existing_dir)
 @click.argument("source", metavar="DATA_DIR|WAV_RSPECIFIER")
