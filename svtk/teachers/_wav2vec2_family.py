@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import torch
@@ -75,7 +76,9 @@ def open_lobe(lobe_class: type[Wav2Vec2], config: Config, frozen: bool) -> Wav2V
     quiet_transformers()
     cache_dir = config.cache_dir or HF_HUB_CACHE
     try:
-        lobe = _loading(lobe_class)(config.source, cache_dir, output_all_hiddens=True, freeze=frozen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a method that SpeechBrain calls and transformers renamed
+            lobe = _loading(lobe_class)(config.source, cache_dir, output_all_hiddens=True, freeze=frozen)
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise cannot_load(config.source, error) from error
     check_loaded(config.source, lobe.loaded)
