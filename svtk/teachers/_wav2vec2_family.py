@@ -77,7 +77,7 @@ def open_lobe(lobe_class: type[Wav2Vec2], config: Config, frozen: bool) -> Wav2V
     cache_dir = config.cache_dir or HF_HUB_CACHE
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of a method that SpeechBrain calls and transformers renamed
+            warnings.simplefilter("ignore", FutureWarning)  # a method that SpeechBrain calls was renamed
             lobe = _loading(lobe_class)(config.source, cache_dir, output_all_hiddens=True, freeze=frozen)
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise cannot_load(config.source, error) from error
