@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -79,3 +82,75 @@ def corpus(tmp_path_factory):
     data_dir("noise/speech", {"x-1": speech(5, 1.0), "y-1": speech(6, 0.6)})
     data_dir("noise/rirs", {"room": decay})
     return SimpleNamespace(train=train, valid=valid, trials=str(root / "trials"), noise=str(root / "noise"))
+
+
+@pytest.fixture(scope="session")
+def wavlm_dir(tmp_path_factory):
+    """A WavLM of 3 hidden states of width 12 with random weights, as Hugging Face saves one."""
+    import torch
+
+    from svtk.teachers import wavlm
+
+    torch.manual_seed(20)
+    directory = str(tmp_path_factory.mktemp("wavlm"))
+    new = wavlm.NewModel(hidden_dim=12, num_layers=2, num_heads=2, ffn_dim=16, conv_channels=6)
+    wavlm.create(new).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def student_dir(tmp_path_factory):
+    """The MODEL_DIR of an untrained student: windows of 0.5 s, 24 frames, embeddings of 6."""
+    import torch
+
+    from svtk.models.speaker_model import StudentSpec, build_model, save_model
+
+    torch.manual_seed(21)
+    spec = StudentSpec(
+        crop_duration=0.5,
+        frontend={"name": "waveform_conv", "channels": 6},
+        student={"name": "sv_mixer", "num_layers": 1, "hidden_dim": 8, "group_dim": 4, "expansion": 2},
+        backend={"name": "linear", "embedding_dim": 6},
+    )
+    directory = tmp_path_factory.mktemp("student")
+    save_model(build_model(spec.model_config()), directory)
+    return str(directory)
+
+
+@pytest.fixture
+def svtk_main(monkeypatch):
+    """Run ``svtk VERB ARG...`` in this process; gives code, stdout and stderr (without the log)."""
+    from svtk.cli.main import main
+
+    def run(*args):
+        stdout, stderr = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with monkeypatch.context() as patch:
+            for name, value in (("argv", ["svtk", *map(str, args)]), ("stdout", stdout), ("stderr", stderr)):
+                patch.setattr(sys, name, value)
+            with pytest.raises(SystemExit) as raised:
+                main()
+        stdout.flush()
+        return SimpleNamespace(
+            code=raised.value.code, stdout=stdout.buffer.getvalue().decode("utf-8", "replace"), stderr=stderr.getvalue()
+        )
+
+    return run
+
+
+@pytest.fixture
+def killed():
+    """Run a function in a child process that must end by SIGKILL."""
+
+    def run(work):
+        child = os.fork()
+        if child == 0:
+            try:
+                work()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+    return run

@@ -22,9 +22,13 @@ __all__ = ["Targets", "TargetsInfo"]
 
 @dataclasses.dataclass(frozen=True)
 class TargetsInfo:
-    """What ``targets.json`` says: the teacher, its width H and number of hidden states, and the layers kept."""
+    """What ``targets.json`` says: the teacher, its width H and number of hidden states, and the layers kept.
+
+    ``weights`` is the SHA-256 of the teacher's weights: another teacher under the same name is another teacher.
+    """
 
     teacher: str
+    weights: str
     hidden_dim: int
     num_hidden: int
     layers: list[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -33,12 +34,12 @@ def _utterances(source: str) -> list[tuple[str, str, int, int | None]]:
     return [(utt, wav, 0, None) for utt, wav in read_map(Path(spec.rxfilename), "UTT WAV").items()]
 
 
-def _fingerprint(model_dir: str | os.PathLike, *rest: object) -> list[object]:
-    """Names what is written, so that a rerun goes on only with the same model and options."""
-    digest = hashlib.sha256()
+def _fingerprint(model_dir: str | os.PathLike, *rest: object) -> str:
+    """Names what is written, so that a rerun goes on only with the same model, utterances and options."""
+    digest = hashlib.sha256(json.dumps(rest).encode())
     for name in ("config.yaml", "model.safetensors"):
         digest.update((Path(model_dir) / name).read_bytes())
-    return [digest.hexdigest(), *rest]
+    return digest.hexdigest()
 
 
 def extract_embeddings(
@@ -65,7 +66,7 @@ def extract_embeddings(
     """
     model = load_model(model_dir, device)
     utterances = _utterances(source)
-    fingerprint = _fingerprint(model_dir, source, windows, num_crops)
+    fingerprint = _fingerprint(model_dir, utterances, windows, num_crops)
     with TableWriter(wspecifier, resume=True, fingerprint=fingerprint) as writer:
         wanted = [item for item in utterances if item[0] not in writer.done]
         if len(wanted) < len(utterances):

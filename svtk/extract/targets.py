@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -11,12 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import SAMPLE_RATE, load_cuts, locate
-from svtk.data.targets import TargetsInfo
+from svtk.data.cuts import SAMPLE_RATE, Located, load_cuts, locate
+from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
-from svtk.kaldi.datadir import write_lines
+from svtk.kaldi.datadir import read_map, write_lines
 from svtk.kaldi.tables import TableWriter
 from svtk.models.teacher import load_teacher
 from svtk.progress import progress
@@ -53,6 +55,42 @@ def parse_layers(text: str, num_hidden: int) -> list[int]:
     return sorted(layers)
 
 
+def _digest_weights(model: nn.Module) -> str:
+    """SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest_utterances(items: list[Located]) -> str:
+    """SHA-256 of which utterances these are and where they lie."""
+    return hashlib.sha256(json.dumps([dataclasses.astuple(item) for item in items]).encode()).hexdigest()
+
+
+def _complete(out: Path, info: TargetsInfo, frames: dict[str, int]) -> bool:
+    """Whether *out* holds just these targets.
+
+    Raises:
+        DataError: it holds others.
+    """
+    if not (out / "targets.json").exists():
+        return False
+    found = Targets(out, []).info
+    what = [f.name for f in dataclasses.fields(info) if getattr(found, f.name) != getattr(info, f.name)]
+    if read_map(out / "utt2num_frames") != {utt: str(count) for utt, count in frames.items()}:
+        what.append("utterances")
+    if what:
+        raise DataError(
+            "the directory holds other teacher targets",
+            path=out,
+            found=f"a difference in {', '.join(what)}",
+            mend="choose another OUT_DIR, or remove this one",
+        )
+    return True
+
+
 def extract_targets(
     teacher: str,
     data_dir: str,
@@ -75,24 +113,36 @@ def extract_targets(
         device: torch device.
 
     Raises:
-        DataError: not enough disk, or unreadable audio.
+        ConfigError: a layer that the teacher does not have.
+        DataError: not enough disk, unreadable audio, or *out_dir* holds other targets.
+        ModelError: the teacher cannot be loaded.
     """
     out = Path(out_dir)
     model = load_teacher(teacher).to(device)
     info = TargetsInfo(
-        str(teacher), model.hidden_dim, model.num_hidden, parse_layers(layers, model.num_hidden), min_duration, compress
+        teacher=str(teacher),
+        weights=_digest_weights(model),
+        hidden_dim=model.hidden_dim,
+        num_hidden=model.num_hidden,
+        layers=parse_layers(layers, model.num_hidden),
+        min_duration=min_duration,
+        compress=compress,
     )
-    done = out / "targets.json"
-    if done.exists():
-        if json.loads(done.read_text(encoding="utf-8")) == dataclasses.asdict(info):
-            log.info("%s: teacher targets are complete; nothing to do", out)
-            return
-        raise DataError(
-            "the directory holds other teacher targets", path=out, mend="choose another OUT_DIR, or remove this one"
-        )
     items = [locate(cut) for cut in load_cuts(data_dir)]
     min_samples = round(min_duration * SAMPLE_RATE)
     frames = {item.utt: model.num_frames(max(item.num_samples, min_samples)) for item in items}
+    longest = max(frames, key=frames.__getitem__)
+    if model.max_frames is not None and frames[longest] > model.max_frames:
+        raise DataError(
+            f"{longest!r} is too long for the teacher",
+            path=data_dir,
+            found=f"{frames[longest] * 0.02:.2f} s",
+            expected=f"at most {model.max_frames * 0.02:.2f} s",
+            mend="cut it into segments, or remove it",
+        )
+    if _complete(out, info, frames):
+        log.info("%s: teacher targets are complete; nothing to do", out)
+        return
     out.mkdir(parents=True, exist_ok=True)
     needed = sum(frames.values()) * model.hidden_dim * _BYTES[compress] * len(info.layers)
     written = sum(f.stat().st_size for f in out.glob("layer*.ark.part"))
@@ -119,7 +169,7 @@ def extract_targets(
                     f"ark,scp:{out}/layer{layer}.ark,{out}/layer{layer}.scp",
                     compression=compress,
                     resume=True,
-                    fingerprint=[dataclasses.asdict(info), str(data_dir)],
+                    fingerprint=[dataclasses.asdict(info), _digest_utterances(items)],
                 )
             )
             for layer in info.layers
@@ -139,4 +189,4 @@ def extract_targets(
     write_lines(
         out / "utt2num_frames", (f"{utt} {count}" for utt, count in sorted(frames.items(), key=lambda x: x[0].encode()))
     )
-    write_lines(done, [json.dumps(dataclasses.asdict(info))])
+    write_lines(out / "targets.json", [json.dumps(dataclasses.asdict(info))])

@@ -38,6 +38,7 @@ class WhisperTeacher(Teacher):
         self.encoder = encoder
         self.hidden_dim = encoder.config.d_model
         self.num_hidden = encoder.config.encoder_layers + 1
+        self.max_frames = encoder.config.max_source_positions
         self.log_mel = LogMel(encoder.config.num_mel_bins)
         self.freeze_if_asked()
 
@@ -56,14 +57,13 @@ class WhisperTeacher(Teacher):
         """
         encoder = self.encoder
         x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features)))).transpose(1, 2)  # (B, T, H)
-        positions = encoder.embed_positions.weight
-        if x.shape[1] > len(positions):
+        if x.shape[1] > self.max_frames:
             raise ModelError(
                 "audio too long for Whisper",
                 found=f"{x.shape[1] * 0.02:.2f} s",
-                expected=f"at most {len(positions) * 0.02:.0f} s",
+                expected=f"at most {self.max_frames * 0.02:.2f} s",
             )
-        hidden = [x + positions[: x.shape[1]]]
+        hidden = [x + encoder.embed_positions.weight[: x.shape[1]]]
         for layer in encoder.layers:
             out = layer(hidden[-1], None)
             hidden.append(out[0] if isinstance(out, tuple) else out)

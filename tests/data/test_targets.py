@@ -16,7 +16,7 @@ from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import DataError
 from svtk.kaldi.tables import TableWriter
 
-INFO = TargetsInfo("teacher", 5, 4, [1, 3], 0.5, "none")
+INFO = TargetsInfo("teacher", "0a", 5, 4, [1, 3], 0.5, "none")
 
 
 @pytest.fixture
