@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 from types import ModuleType
 from typing import Any
@@ -28,6 +29,17 @@ class Component:
     module: ModuleType
 
     def build(self, **wiring: Any) -> Any:
+        """Make the module.
+
+        Raises:
+            ConfigError: it takes another wiring, for it belongs to another place, as a KD loss does as SV loss.
+        """
+        try:
+            inspect.signature(self.module.build).bind(self.config, **wiring)
+        except TypeError as error:
+            raise ConfigError(
+                f"{self.name!r} of {self.kind} does not serve here", found=str(error), mend="choose another component"
+            ) from None
         return self.module.build(self.config, **wiring)
 
     def spec(self) -> dict[str, Any]:

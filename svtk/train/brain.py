@@ -308,16 +308,17 @@ class SpeakerBrain(sb.Brain):
     def finish(self) -> None:
         """Bring back the weights of the best validation."""
         self._writer.close()
+        state = dataclasses.replace(self.state)  # of the last epoch, not of the best
         self.checkpointer.recover_if_possible(min_key="eer")
+        self.state = state
 
     def on_fit_start(self) -> None:
         try:
             super().on_fit_start()
-        except (RuntimeError, ValueError, KeyError) as error:
-            if isinstance(error, SvtkError):
-                raise
+        except Exception as error:  # torch.load alone has a dozen ways to fail
+            why = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
-                f"the checkpoint does not fit: {str(error).splitlines()[0]}",
+                f"the checkpoint does not fit: {why[0]}",
                 path=self.checkpointer.checkpoints_dir,
                 mend="remove the directory to start afresh",
             ) from error

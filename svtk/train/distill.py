@@ -75,22 +75,29 @@ def distill(
         raise ConfigError(
             "distillation needs one of --teacher and --targets", path=path, mend="give one, or set kd_losses=[]"
         )
+    if not kd and not config.sv_weight:
+        raise ConfigError("nothing to learn: kd_losses is empty and sv_weight 0", path=path)
     parts = {name: getattr(model_config, name) for name in ("frontend", "student", "backend")}
     resolved = {**to_mapping(config), **parts, "sv_loss": sv_loss.spec()}
     if run.finished("distill", resolved, teacher=teacher, targets=targets):
         return
-    torch.manual_seed(run.seed)
-    model = build_model(model_config, path=path)
     losses, distillation, teacher_side = [], {}, {}
     if kd:
         source = load_teacher(teacher) if teacher is not None else Targets(targets, []).info
+    torch.manual_seed(run.seed)  # after loading: what is drawn does not hang on where teacher states come from
+    model = build_model(model_config, path=path)
+    if kd:
         wiring = {
             "student_dim": model.encoder.hidden_dim,
             "teacher_dim": source.hidden_dim,
             "num_student_hidden": model.encoder.num_hidden,
             "num_teacher_hidden": source.num_hidden,
         }
-        losses = [(component.name, weight, component.build(**wiring)) for weight, component in kd]
+        names = [component.name for _, component in kd]
+        losses = [  # a second one of a kind is counted under a name of its own
+            (name if name not in names[:i] else f"{name}_{i}", weight, component.build(**wiring))
+            for i, (name, (weight, component)) in enumerate(zip(names, kd, strict=True))
+        ]
         if teacher is not None:
             distillation = {"teacher": source}
             teacher_side = {"whole": config.teacher_context == "utterance"}

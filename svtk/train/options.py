@@ -56,6 +56,14 @@ class TrainOptions:
         for name in ("crop_duration", "crop_grid", "batch_size", "max_epochs", "lr", "valid_every", "max_grad_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if not 0 < self.lr_factor <= 1:
+            raise ValueError("lr_factor must lie in (0, 1]")
+        for name in ("lr_patience", "stop_patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("weight_decay", "warmup_epochs", "margin_warmup_epochs", "num_workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         if self.crop_grid % 320:
             raise ValueError("crop_grid must be a multiple of 320 samples, one frame")
 
