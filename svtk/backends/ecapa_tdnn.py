@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from torch import Tensor, nn
@@ -15,8 +16,14 @@ __all__ = ["Config", "EcapaTdnn", "build"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Options; the defaults are the paper's (512 channels, embedding 192)."""
+    """Options; the defaults are the paper's (512 channels, embedding 192).
 
+    ``norm`` of the weighted sum: ``instance`` over time, as the authors' code has it, takes each channel's mean
+    and variance over the utterance away; ``layer`` (LayerNorm over channels) leaves them to the backend, which
+    needs them where the encoder has not already spread them over time (small encoders, short training).
+    """
+
+    norm: Literal["instance", "layer"] = "instance"
     channels: int = 512
     aggregate_channels: int = 1536
     attention_channels: int = 128
@@ -25,20 +32,21 @@ class Config:
     embedding_dim: int = 192
 
     def __post_init__(self) -> None:
-        if min(dataclasses.astuple(self)) < 1:
+        if min(dataclasses.astuple(self)[1:]) < 1:
             raise ValueError("every size must be positive")
         if self.channels % self.res2net_scale:
             raise ValueError(f"channels {self.channels} is not a multiple of res2net_scale {self.res2net_scale}")
 
 
 class EcapaTdnn(nn.Module):
-    """L+1 hidden states (B, T, H) to embeddings (B, E): weighted sum, InstanceNorm over time, ECAPA-TDNN."""
+    """L+1 hidden states (B, T, H) to embeddings (B, E): weighted sum, normalisation, ECAPA-TDNN."""
 
     def __init__(self, config: Config, num_hidden: int, hidden_dim: int):
         super().__init__()
         self.embedding_dim = config.embedding_dim
         self.layer_sum = LayerSum(num_hidden)
-        self.norm = nn.InstanceNorm1d(hidden_dim)
+        self.instance_norm = nn.InstanceNorm1d(hidden_dim) if config.norm == "instance" else None
+        self.layer_norm = nn.LayerNorm(hidden_dim) if config.norm == "layer" else None
         self.ecapa = ECAPA_TDNN(
             hidden_dim,
             lin_neurons=config.embedding_dim,
@@ -50,7 +58,10 @@ class EcapaTdnn(nn.Module):
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         x = self.layer_sum(hidden)  # (B, T, H)
-        x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        if self.instance_norm is not None:
+            x = self.instance_norm(x.transpose(1, 2)).transpose(1, 2)
+        else:
+            x = self.layer_norm(x)
         return self.ecapa(x).squeeze(1)  # (B, E)
 
 
