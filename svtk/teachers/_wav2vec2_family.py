@@ -27,7 +27,10 @@ class Config:
 
 
 class Wav2Vec2Teacher(Teacher):
-    """Any model of the wav2vec 2.0 family; its preprocessor says whether the wav is normalised first."""
+    """Any model of the wav2vec 2.0 family; its preprocessor says whether the wav is normalised first.
+
+    The last hidden state is that after the encoder's last layer norm, as it is of the students.
+    """
 
     def __init__(self, lobe: Wav2Vec2, frozen: bool):
         super().__init__(frozen)
@@ -48,7 +51,9 @@ class Wav2Vec2Teacher(Teacher):
             mean, variance = wav.mean(1, keepdim=True), wav.var(1, keepdim=True, correction=0)
             wav = (wav - mean) / (variance + 1e-7).sqrt()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return list(self.lobe(wav))
+            output = self.lobe.model(wav, output_hidden_states=True)
+        # The large models end with a layer norm, which transformers leaves out of hidden_states since 5.0.
+        return [*output.hidden_states[:-1], output.last_hidden_state]
 
     def save_pretrained(self, directory: str) -> None:
         self.lobe.model.save_pretrained(directory)

@@ -26,11 +26,12 @@ FAMILY = ["wavlm", "hubert", "wav2vec2"]
 
 
 def their_states(model, directory, wav):
-    """transformers' own way: its feature extractor, then its model."""
+    """transformers' own way: its feature extractor, then its model; the last state is that after the last norm."""
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
     values = np.stack(extractor(list(wav.numpy()), sampling_rate=16_000)["input_values"])
     with torch.no_grad():
-        return model(torch.from_numpy(values), output_hidden_states=True).hidden_states
+        output = model(torch.from_numpy(values), output_hidden_states=True)
+    return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 def assert_same(found, expected):
@@ -48,6 +49,9 @@ def test_every_teacher_is_tested_here():
 @pytest.mark.parametrize("do_normalize", [True, False])
 def test_hidden_states_are_transformers(save, name, large, do_normalize):
     model, directory = save(name, large=large, do_normalize=do_normalize)
+    with torch.no_grad():  # of the encoder's last norm too
+        model.encoder.layer_norm.weight.uniform_(0.5, 2)
+    model.save_pretrained(directory)
     teacher = load_teacher(directory)
     assert (teacher.hidden_dim, teacher.num_hidden) == (16, 3)
     wav = torch.randn(3, 8000) * torch.tensor([[0.5], [0.05], [0.002]]) + 0.01  # quiet speech too
@@ -131,7 +135,7 @@ def test_one_that_is_trained_learns(save, save_whisper, name):
     assert all(module.training for module in teacher.modules())
     sum(state.square().mean() for state in teacher(torch.randn(2, 8000))).backward()
     still = {n for n, p in teacher.named_parameters() if p.grad is None}
-    assert all("masked_spec_embed" in n or "embed_positions" in n for n in still)
+    assert all("masked_spec_embed" in n or "embed_positions" in n for n in still), still
 
 
 @pytest.mark.parametrize("name", FAMILY)
