@@ -210,6 +210,8 @@ def _available_memory() -> float:
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:
     """Dotted names of what differs between two nested mappings."""
     if isinstance(left, dict) and isinstance(right, dict):
+        if left.get("name") != right.get("name"):
+            return [f"{where}.name"]  # another component: its options differ by that
         keys = {*left, *right}
         return [x for k in keys for x in _differences(left.get(k), right.get(k), f"{where}.{k}".lstrip("."))]
     return [] if left == right else [where]
