@@ -80,12 +80,14 @@ def test_linear_stats_of_constant_frames_have_gradients():
     assert torch.isfinite(hidden[0].grad).all()
 
 
-def test_ecapa_is_speechbrains_lobe_over_normalised_frames():
-    backend, hidden = build(ECAPA), states()
-    x = (sum(hidden) / 3).transpose(1, 2)
-    x = (x - x.mean(2, keepdim=True)) / (x.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+@pytest.mark.parametrize("norm", ["instance", "layer"])
+def test_ecapa_is_speechbrains_lobe_over_normalised_frames(norm):
+    """Over time (instance), or over the channels of a frame (layer)."""
+    backend, hidden = build({**ECAPA, "norm": norm}), states()
+    x, dim = sum(hidden) / 3, 1 if norm == "instance" else 2  # (B, T, H)
+    x = (x - x.mean(dim, keepdim=True)) / (x.var(dim, keepdim=True, correction=0) + 1e-5).sqrt()
     assert isinstance(backend.ecapa, ECAPA_TDNN)
-    torch.testing.assert_close(backend(hidden), backend.ecapa(x.transpose(1, 2))[:, 0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(backend(hidden), backend.ecapa(x)[:, 0], rtol=0, atol=1e-5)
 
 
 def test_ecapa_does_not_hear_a_channels_level():
