@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -25,14 +26,28 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def seed_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--seed``."""
-    return click.option("--seed", default=0, show_default=True, help="Seed of every random choice.")(function)
+    return click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice."
+    )(function)
 
 
 def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--device``."""
-    return click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda, cuda:1 ...")(
-        function
-    )
+    return click.option(
+        "--device", default="cpu", show_default=True, callback=_known_device, help="torch device: cpu, cuda, cuda:1 ..."
+    )(function)
+
+
+def _known_device(_context: click.Context, _parameter: click.Parameter, device: str) -> str:
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise click.BadParameter(f"found {device!r}, expected cpu, cuda or cuda:NUMBER")
+    if device != "cpu":
+        import torch
+
+        if int(match[1] or 0) >= torch.cuda.device_count():
+            raise click.BadParameter(f"no {device!r} here, where torch sees {torch.cuda.device_count()} CUDA device(s)")
+    return device
 
 
 def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:

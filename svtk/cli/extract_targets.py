@@ -24,6 +24,7 @@ from svtk.cli._options import device_option, existing_dir
     "--min-duration",
     default=3.0,
     show_default=True,
+    type=click.FloatRange(min=0.0, min_open=True),
     help="Repeat shorter utterances to this (distill's crop_duration).",
 )
 @device_option
