@@ -20,10 +20,12 @@ from svtk.train.teacher import train_teacher
 
 
 @pytest.fixture
-def train(run_of, student_dir, training):
+def train(run_of, student_dir, training, backend_spec):
     def go(model_dir, student=student_dir, **changes):
         noise = {key: changes.pop(key) for key in ("noise", "seed") if key in changes}
-        train_backend({**training, **changes}, run_of(model_dir, **noise), student=str(student))
+        train_backend(
+            {**training, "backend": backend_spec, **changes}, run_of(model_dir, **noise), student=str(student)
+        )
         return model_dir
 
     return go
@@ -34,9 +36,9 @@ def weights(directory, part):
 
 
 @pytest.mark.parametrize("cache_hidden", [0, 1, 2])
-def test_the_encoder_stays_and_the_backend_learns(train, student_dir, backend_spec, tmp_path, cache_hidden):
+def test_the_encoder_stays_and_the_backend_learns(train, student_dir, tmp_path, cache_hidden):
     before, file = weights(student_dir, "encoder"), Path(student_dir, "model.safetensors").read_bytes()
-    train(tmp_path / "m", backend=backend_spec, cache_hidden=cache_hidden, lr=5e-3, max_epochs=8, valid_every=8)
+    train(tmp_path / "m", cache_hidden=cache_hidden, lr=5e-3, max_epochs=8, valid_every=8)
     after = weights(tmp_path / "m", "encoder")
     assert before.keys() == after.keys() and all(torch.equal(after[k], v) for k, v in before.items())
     assert Path(student_dir, "model.safetensors").read_bytes() == file
