@@ -7,10 +7,10 @@ import click
 from svtk.cli._options import seed_option
 
 
-@click.command(epilog="\b\nExample:\n  svtk make-demo-corpus --num-spks 72 --seed 0 corpora/demo")
-@click.option("--num-spks", default=72, show_default=True, help="Speakers in all.")
+@click.command(epilog="\b\nExample:\n  svtk make-demo-corpus --num-spks 168 --seed 0 corpora/demo")
+@click.option("--num-spks", default=168, show_default=True, help="Speakers in all.")
 @click.option("--num-test-spks", default=24, show_default=True, help="How many of them are for testing only.")
-@click.option("--utts-per-spk", default=10, show_default=True, help="Utterances of each speaker.")
+@click.option("--utts-per-spk", default=8, show_default=True, help="Utterances of each speaker.")
 @seed_option
 @click.argument("out_dir", type=click.Path(file_okay=False))
 def command(num_spks: int, num_test_spks: int, utts_per_spk: int, seed: int, out_dir: str) -> None:

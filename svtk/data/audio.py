@@ -7,12 +7,11 @@ import io
 import numpy as np
 import soundfile
 
+from svtk.data import SAMPLE_RATE
 from svtk.errors import AudioError
 from svtk.kaldi.tables import open_rxfilename
 
 __all__ = ["read_audio", "repeat_to"]
-
-_RATE = 16_000
 
 
 def read_audio(wav: str, start: int = 0, num_samples: int | None = None) -> np.ndarray:
@@ -39,7 +38,7 @@ def read_audio(wav: str, start: int = 0, num_samples: int | None = None) -> np.n
             samples, rate = soundfile.read(wav, dtype="float32", start=start, stop=stop)
     except (OSError, RuntimeError, TypeError) as error:
         raise AudioError("cannot read audio", path=wav, found=str(error), mend="check or remove the file") from error
-    if rate != _RATE or samples.ndim != 1:
+    if rate != SAMPLE_RATE or samples.ndim != 1:
         raise AudioError(
             "wrong audio format",
             path=wav,

@@ -11,6 +11,7 @@ import torch
 from lhotse import CutSet
 from torch.utils.data import Dataset, Sampler
 
+from svtk.data import FRAME
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.cuts import Located, locate
@@ -92,7 +93,7 @@ class CropDataset(Dataset):
         cuts: CutSet,
         crop_samples: int,
         *,
-        grid: int = 320,
+        grid: int = FRAME,
         seed: int = 0,
         augmenter: Augmenter | None = None,
         targets: Targets | None = None,
@@ -137,10 +138,10 @@ class CropDataset(Dataset):
             "clean": clean,
             "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
             "label": self._labels[index],
-            "start_frame": start // 320,
+            "start_frame": start // FRAME,
         }
         if self.targets is not None:
-            example["targets"] = self.targets.read(item.utt, start // 320, self.crop_frames)
+            example["targets"] = self.targets.read(item.utt, start // FRAME, self.crop_frames)
         if self.whole:
             example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
         return example

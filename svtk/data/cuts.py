@@ -8,12 +8,11 @@ from pathlib import Path
 
 from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 
+from svtk.data import SAMPLE_RATE
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.datadir import Utterance, read_data_dir
 
-__all__ = ["SAMPLE_RATE", "Located", "load_cuts", "locate", "write_cuts"]
-
-SAMPLE_RATE = 16_000
+__all__ = ["Located", "load_cuts", "locate", "write_cuts"]
 
 
 def _recording(utterance: Utterance, verified: bool = False) -> Recording:

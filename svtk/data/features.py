@@ -6,6 +6,8 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from svtk.data import SAMPLE_RATE
+
 __all__ = ["LogMel"]
 
 
@@ -20,7 +22,7 @@ class LogMel(nn.Module):
     def __init__(self, num_mels: int = 80):
         super().__init__()
         filters = torchaudio.functional.melscale_fbanks(
-            201, 0.0, 8000.0, num_mels, 16_000, norm="slaney", mel_scale="slaney"
+            201, 0.0, SAMPLE_RATE / 2, num_mels, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
         self.register_buffer("filters", filters, persistent=False)  # (201, M)
         self.register_buffer("window", torch.hann_window(400), persistent=False)

@@ -14,8 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from svtk.config import from_mapping, load_config
+from svtk.data import SAMPLE_RATE
 from svtk.errors import ConfigError
-from svtk.models.speaker_model import SAMPLE_RATE, SpeakerModel, StudentSpec, build_model, load_model
+from svtk.models.speaker_model import SpeakerModel, StudentSpec, build_model, load_model
 
 __all__ = ["count_macs", "describe", "format_description"]
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from svtk.data.cuts import load_cuts, locate
 from svtk.errors import DataError
-from svtk.kaldi.datadir import read_map
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
-from svtk.kaldi.tables import TableWriter
+from svtk.kaldi.tables import ScpReader, TableWriter
 from svtk.models.embedding import Windows, embed_utterances
 from svtk.models.speaker_model import load_model
 from svtk.progress import progress
@@ -23,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def _utterances(source: str) -> list[tuple[str, str, int, int | None]]:
-    """``(utt, wav, first sample, samples)`` of a data directory or of ``scp:wav.scp``."""
+    """``(utt, wav, first sample, samples)`` of a data directory or of ``scp:wav.scp`` (``-`` and pipes too)."""
     if not is_rspecifier(source):
         return [(item.utt, item.wav, item.start, item.num_samples) for item in map(locate, load_cuts(source))]
     spec = parse_rspecifier(source)
@@ -31,7 +30,8 @@ def _utterances(source: str) -> list[tuple[str, str, int, int | None]]:
         raise DataError(
             "audio comes from a script file", found=repr(source), expected="scp:wav.scp or a data directory"
         )
-    return [(utt, wav, 0, None) for utt, wav in read_map(Path(spec.rxfilename), "UTT WAV").items()]
+    script = ScpReader(spec.rxfilename)
+    return [(utt, script.rxfilename(utt), 0, None) for utt in script]
 
 
 def _fingerprint(model_dir: str | os.PathLike, *rest: object) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import SAMPLE_RATE, Located, load_cuts, locate
+from svtk.data.cuts import Located, load_cuts, locate
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
 from svtk.kaldi.datadir import read_map, write_lines

@@ -8,6 +8,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.data import FRAME
+
 __all__ = ["Config", "WaveformConv", "build"]
 
 
@@ -31,8 +33,8 @@ class Config:
         widths = (self.channels,) if isinstance(self.channels, int) else self.channels
         if min(*widths, *self.kernels, *self.strides, 1) < 1 or not self.kernels:
             raise ValueError("channels, kernels and strides must be positive")
-        if math.prod(self.strides) != 320:
-            raise ValueError(f"the strides make {math.prod(self.strides)} samples a frame, not 320 (20 ms)")
+        if math.prod(self.strides) != FRAME:
+            raise ValueError(f"the strides make {math.prod(self.strides)} samples a frame, not {FRAME} (20 ms)")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must lie in [0, 1)")
 

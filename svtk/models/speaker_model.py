@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from svtk.config import from_mapping, load_yaml, save_yaml
+from svtk.data import FRAME, SAMPLE_RATE
 from svtk.errors import ConfigError, ModelError
 from svtk.registry import configure
 
 __all__ = [
-    "FRAME",
     "ModelConfig",
     "SpeakerModel",
     "StudentEncoder",
@@ -33,10 +33,6 @@ __all__ = [
     "located",
     "save_model",
 ]
-
-SAMPLE_RATE = 16_000
-#: samples per frame of 20 ms
-FRAME = 320
 
 
 @dataclasses.dataclass(frozen=True)

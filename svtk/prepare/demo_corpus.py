@@ -31,7 +31,15 @@ _SAMPLE_RATE = 16_000
 _VERSION = 1  # of the recipe below: a change in it makes another corpus
 _PARAMETERS = "corpus.json"
 
-_VARIANTS = {"m": ("m1", "m2", "m3", "m4", "m5", "m7"), "f": ("f1", "f2", "f3", "f4", "f5", "linda")}
+_VARIANTS = {
+    "m": tuple(
+        """
+        m1 m2 m3 m4 m5 m7 Alex Andy Denis Gene Lee Marco Mario Michael adam antonio benjamin boris caleb david
+        edward ian john max paul pedro quincy robert travis zac
+        """.split()
+    ),
+    "f": tuple("f1 f2 f3 f4 f5 linda Alicia Andrea Annie anika aunty belinda grandma shelby steph steph2".split()),
+}
 _STREAM = {"speakers": 0, "utts": 1, "noise": 2, "rirs": 3}  # one random stream for each part of the corpus
 
 
@@ -98,7 +106,7 @@ def draw_speakers(num_spks: int, num_test_spks: int, seed: int) -> list[Speaker]
     """Draw speakers, women and men in turn; the last *num_test_spks* are the test split.
 
     Each sex goes round its variants in a shuffled order, so that variants are shared when there are more
-    than twelve speakers.
+    than variants of a sex.
     """
     shuffled = {sex: _rng(seed, "speakers", i).permutation(names) for i, (sex, names) in enumerate(_VARIANTS.items())}
     speakers = []
@@ -111,10 +119,10 @@ def draw_speakers(num_spks: int, num_test_spks: int, seed: int) -> list[Speaker]
                 split="test" if number >= num_spks - num_test_spks else "train",
                 sex=sex,
                 variant=str(shuffled[sex][number // 2 % len(shuffled[sex])]),
-                pitch=float(np.clip(rng.normal(50, 16), 10, 90)),
+                pitch=float(np.clip(rng.normal(50, 20), 5, 95)),
                 pitch_range=float(np.clip(rng.normal(50, 18), 10, 95)),
-                rate=float(np.clip(rng.normal(165, 18), 125, 210)),
-                warp=float(np.exp(np.clip(rng.normal(0, 0.08), -0.17, 0.17))),
+                rate=float(np.clip(rng.normal(165, 20), 120, 215)),
+                warp=float(np.exp(np.clip(rng.normal(0, 0.1), -0.21, 0.21))),
             )
         )
     return speakers
@@ -187,9 +195,9 @@ def _coloured(rng: np.random.Generator, num_samples: int, slope: float) -> np.nd
 def _channel(rng: np.random.Generator, frequency: np.ndarray) -> np.ndarray:
     """Gain of a random microphone and line at each frequency (Hz): tilt, ripple, band edges."""
     octave = np.log2(np.maximum(frequency, 50.0) / 1000)
-    decibel = rng.normal(0, 1.0) * octave
+    decibel = rng.normal(0, 0.6) * octave
     for _ in range(3):
-        decibel += rng.normal(0, 1.0) * np.cos(octave * rng.uniform(1.0, 4.0) + rng.uniform(0, 2 * np.pi))
+        decibel += rng.normal(0, 0.6) * np.cos(octave * rng.uniform(1.0, 4.0) + rng.uniform(0, 2 * np.pi))
     low, high = rng.uniform(50, 250), rng.uniform(5000, 8000)
     decibel -= 10 * np.log10(1 + (low / np.maximum(frequency, 1.0)) ** 4) + 10 * np.log10(1 + (frequency / high) ** 8)
     return 10 ** (decibel / 20)
@@ -197,12 +205,12 @@ def _channel(rng: np.random.Generator, frequency: np.ndarray) -> np.ndarray:
 
 def record(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Put clean speech (N,) into a random room, channel and noise at a random level; returns (N,)."""
-    rir = synthetic_rir(rng, rng.uniform(0.1, 0.5), rng.uniform(4, 18))
+    rir = synthetic_rir(rng, rng.uniform(0.1, 0.4), rng.uniform(8, 22))
     length = scipy.fft.next_fast_len(len(speech) + len(rir), real=True)
     spectrum = scipy.fft.rfft(speech, length) * scipy.fft.rfft(rir, length)
     spectrum *= _channel(rng, scipy.fft.rfftfreq(length, 1 / _SAMPLE_RATE))
     wet = scipy.fft.irfft(spectrum, length)[: len(speech)]
-    snr = rng.uniform(12, 35)
+    snr = rng.uniform(18, 40)
     wet += _coloured(rng, len(wet), rng.uniform(0, 2)) * np.sqrt(np.mean(wet**2)) * 10 ** (-snr / 20)
     peak = 10 ** (rng.uniform(-18, -1) / 20)
     return (wet * (peak / np.abs(wet).max())).astype(np.float32)
@@ -260,7 +268,7 @@ def _write(path: Path, samples: np.ndarray) -> None:
 
 
 def make_demo_corpus(
-    out_dir: str | os.PathLike, *, num_spks: int = 72, num_test_spks: int = 24, utts_per_spk: int = 10, seed: int = 0
+    out_dir: str | os.PathLike, *, num_spks: int = 168, num_test_spks: int = 24, utts_per_spk: int = 8, seed: int = 0
 ) -> bool:
     """Write ``{train,test}/SPK/UTT.flac``, ``speakers.tsv``, ``noise/*.flac`` and ``rirs/*.flac``, 16 kHz mono.
 

@@ -26,8 +26,8 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio
-from svtk.data.cuts import SAMPLE_RATE
 from svtk.errors import AudioError, DataError, SvtkError
 from svtk.kaldi.datadir import Utterance
 from svtk.progress import progress

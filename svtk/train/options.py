@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from svtk.data import augment
+from svtk.data import FRAME, SAMPLE_RATE, augment
 
 __all__ = ["FrozenEncoderOptions", "TrainOptions"]
 
@@ -34,7 +34,7 @@ class TrainOptions:
     """
 
     crop_duration: float = 3.0
-    crop_grid: int = 320
+    crop_grid: int = FRAME
     batch_size: int = 128
     max_epochs: int = 100
     lr: float = 2e-4
@@ -64,13 +64,13 @@ class TrainOptions:
         for name in ("weight_decay", "warmup_epochs", "margin_warmup_epochs", "num_workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
-        if self.crop_grid % 320:
-            raise ValueError("crop_grid must be a multiple of 320 samples, one frame")
+        if self.crop_grid % FRAME:
+            raise ValueError(f"crop_grid must be a multiple of {FRAME} samples, one frame")
 
     @property
     def crop_samples(self) -> int:
         """Samples of a crop at 16 kHz."""
-        return round(self.crop_duration * 16_000)
+        return round(self.crop_duration * SAMPLE_RATE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from svtk.config import load_yaml, save_yaml
-from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
-from svtk.data.cuts import load_cuts, locate
-from svtk.errors import ConfigError, ModelError
+from svtk.data.cuts import load_cuts
+from svtk.errors import ModelError
 from svtk.kaldi.datadir import write_lines
-from svtk.models.speaker_model import FRAME, SpeakerModel, save_model
-from svtk.progress import bar_wanted, progress
+from svtk.models.speaker_model import SpeakerModel, save_model
+from svtk.progress import bar_wanted
 from svtk.registry import Component
 from svtk.train.brain import SpeakerBrain, Validation
+from svtk.train.hidden_cache import cache_hidden
 from svtk.train.options import FrozenEncoderOptions, TrainOptions
 
 __all__ = ["Run"]
 
 log = logging.getLogger(__name__)
+
+#: settings that change how fast a run goes, not what it computes: a resume may change them
+_HOW_IT_RUNS = {"config.num_workers", "config.cache_audio"}
+#: the files that tell one data directory, model or set of teacher targets from another
+_IDENTITY = (
+    *("wav.scp", "segments", "utt2spk", "*/wav.scp"),
+    *("targets.json", "config.yaml", "config.json", "*.safetensors", "encoder/*.safetensors"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +79,21 @@ class Run:
         Raises:
             ModelError: the directory holds another run, finished or not.
         """
-        data = {"train": self.train_dir, "valid": self.valid_dir, "valid_trials": self.valid_trials}
-        run = {"verb": verb, "seed": self.seed, "inputs": {**data, "noise": self.noise, **inputs}, "config": config}
+        inputs = {
+            "train": self.train_dir,
+            "valid": self.valid_dir,
+            "valid_trials": self.valid_trials,
+            "noise": self.noise,
+            **inputs,
+        }
+        identities = {name: {"path": path, "sha256": _identity(path)} for name, path in inputs.items() if path}
+        run = {"verb": verb, "seed": self.seed, "inputs": identities, "config": config}
         run = json.loads(json.dumps(run))  # as YAML reads it back
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
         begun = model.exists() or any((self.directory / "checkpoints").glob("CKPT+*"))
         if begun and note.exists():
-            differing = sorted(_differences(load_yaml(note), run))
+            found = _differences(load_yaml(note), run)
+            differing = sorted(name for name in found if name not in _HOW_IT_RUNS)
             if differing:
                 raise ModelError(
                     "the directory holds a run with other settings",
@@ -118,28 +132,11 @@ class Run:
         """
         if not options.cache_hidden:
             return self.crops(options)
-        items = [locate(cut) for cut in load_cuts(self.train_dir)]
-        augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0)) if self.noise else None
-        copies = options.cache_hidden if augmenter else 1
-        frames = sum(max(item.num_samples // FRAME, model.window_frames) for item in items)
-        needed = frames * copies * model.encoder.num_hidden * model.encoder.hidden_dim * 2
-        free = _available_memory()
-        log.info("caching %d × %d hidden states: %.2f GiB of memory", len(items), copies, needed / 2**30)
-        if needed > free:
-            raise ConfigError(
-                "the hidden states do not fit into memory",
-                found=f"{free / 2**30:.1f} GiB free",
-                expected=f"{needed / 2**30:.1f} GiB",
-                mend="set cache_hidden=0, or 1",
-            )
+        augmenter = None
+        if self.noise and options.cache_hidden > 1:
+            augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0))
         model.to(self.device).eval()
-        hidden = []
-        for index, item in enumerate(progress(items, "hidden states")):
-            wav = repeat_to(read_audio(item.wav, item.start, item.num_samples), model.window_samples)
-            wavs = [wav, *(augmenter(wav, np.random.default_rng((self.seed, index, i))) for i in range(1, copies))]
-            states = model.hidden_cover([torch.from_numpy(x).to(self.device) for x in wavs])
-            hidden.append([torch.stack(copy).half().cpu() for copy in states])
-        return HiddenCrops(items, hidden, model.window_frames, self.seed)
+        return cache_hidden(model, load_cuts(self.train_dir), options.cache_hidden, augmenter, self.seed)
 
     def train(
         self,
@@ -198,13 +195,15 @@ class Run:
         log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(self.directory), *best)
 
 
-def _available_memory() -> float:
-    """Bytes of memory that a process may take; infinite where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return math.inf
+def _identity(path: str) -> str | None:
+    """SHA-256 of what makes a data directory, trial list, model or teacher targets what they are; None: a hub name."""
+    source = Path(path)
+    files = [source] if source.is_file() else sorted(file for name in _IDENTITY for file in source.glob(name))
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest() if files else None
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:
