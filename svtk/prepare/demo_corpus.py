@@ -33,12 +33,59 @@ _PARAMETERS = "corpus.json"
 
 _VARIANTS = {
     "m": tuple(
-        """
-        m1 m2 m3 m4 m5 m7 Alex Andy Denis Gene Lee Marco Mario Michael adam antonio benjamin boris caleb david
-        edward ian john max paul pedro quincy robert travis zac
-        """.split()
+        [
+            "m1",
+            "m2",
+            "m3",
+            "m4",
+            "m5",
+            "m7",
+            "Alex",
+            "Andy",
+            "Denis",
+            "Gene",
+            "Lee",
+            "Marco",
+            "Mario",
+            "Michael",
+            "adam",
+            "antonio",
+            "benjamin",
+            "boris",
+            "caleb",
+            "david",
+            "edward",
+            "ian",
+            "john",
+            "max",
+            "paul",
+            "pedro",
+            "quincy",
+            "robert",
+            "travis",
+            "zac",
+        ]
     ),
-    "f": tuple("f1 f2 f3 f4 f5 linda Alicia Andrea Annie anika aunty belinda grandma shelby steph steph2".split()),
+    "f": tuple(
+        [
+            "f1",
+            "f2",
+            "f3",
+            "f4",
+            "f5",
+            "linda",
+            "Alicia",
+            "Andrea",
+            "Annie",
+            "anika",
+            "aunty",
+            "belinda",
+            "grandma",
+            "shelby",
+            "steph",
+            "steph2",
+        ]
+    ),
 }
 _STREAM = {"speakers": 0, "utts": 1, "noise": 2, "rirs": 3}  # one random stream for each part of the corpus
 

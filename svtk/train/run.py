@@ -92,8 +92,8 @@ class Run:
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
         begun = model.exists() or any((self.directory / "checkpoints").glob("CKPT+*"))
         if begun and note.exists():
-            found = _differences(load_yaml(note), run)
-            differing = sorted(name for name in found if name not in _HOW_IT_RUNS)
+            found = {name.removesuffix(".path").removesuffix(".sha256") for name in _differences(load_yaml(note), run)}
+            differing = sorted(found - _HOW_IT_RUNS)
             if differing:
                 raise ModelError(
                     "the directory holds a run with other settings",

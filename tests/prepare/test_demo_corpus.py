@@ -104,13 +104,13 @@ def test_missing_loader_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_speakers_are_distinct_balanced_and_share_variants():
-    speakers = draw_speakers(72, 24, seed=0)
-    assert len({(s.variant, s.pitch, s.warp) for s in speakers}) == 72
-    for split, count in (("train", 48), ("test", 24)):
+    speakers = draw_speakers(168, 24, seed=0)
+    assert len({(s.variant, s.pitch, s.warp) for s in speakers}) == 168
+    for split, count in (("train", 144), ("test", 24)):
         members = [s for s in speakers if s.split == split]
         assert len(members) == count and sum(s.sex == "f" for s in members) == count // 2
-        variants = [s.variant for s in members]
-        assert len(set(variants)) == 12 and min(map(variants.count, variants)) >= 2
+    variants = [s.variant for s in speakers if s.split == "train"]
+    assert len(set(variants)) == 46 and min(map(variants.count, variants)) >= 2
 
 
 TEXT = "The night watchman counted three heavy suitcases."

@@ -91,7 +91,7 @@ def test_cached_hidden_states_are_those_of_the_crops(train, tmp_path, run_of, st
 
 
 def test_too_much_for_the_memory(train, tmp_path, monkeypatch):
-    monkeypatch.setattr("svtk.train.run._available_memory", lambda: 100.0)
+    monkeypatch.setattr("svtk.train.hidden_cache._available_memory", lambda: 100.0)
     with pytest.raises(ConfigError, match="hidden states do not fit into memory; found 0.0 GiB free.*cache_hidden=0"):
         train(tmp_path / "m", cache_hidden=1)
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_a_model_dir(whole, corpus):
     for record in summary["history"]:
         assert record["loss"] == pytest.approx(record["sv"] + 0.5 * record["hidden_mse"], rel=1e-5)
     note = yaml.safe_load((whole / "run.yaml").read_text())
-    assert note["verb"] == "distill" and note["seed"] == 1 and note["inputs"]["train"] == corpus.train
+    assert note["verb"] == "distill" and note["seed"] == 1 and note["inputs"]["train"]["path"] == corpus.train
     assert note["config"]["student"]["lgm"] == "parallel" and note["config"]["stop_patience"] == 10
 
 
@@ -191,6 +192,23 @@ def test_a_rerun_of_a_finished_run_does_nothing(whole, distil, monkeypatch, capl
 def test_other_settings_in_the_same_place_are_refused(whole, distil, overrides, changes, what):
     with pytest.raises(ModelError, match=rf"holds a run with other settings; found a difference in {what}\. To mend"):
         distil(whole, *overrides, **changes)
+
+
+def test_what_changes_only_the_speed_may_differ(whole, distil, caplog):
+    with caplog.at_level("INFO"):
+        distil(whole, "num_workers=2", "cache_audio=true")
+    assert "already trained with these settings" in caplog.text
+
+
+def test_other_trials_of_the_same_name_are_refused(whole, distil, corpus, tmp_path):
+    """A run is known by what its inputs hold, not only by where they lie."""
+    trials = tmp_path / "valid"
+    lines = Path(corpus.trials).read_text().splitlines()
+    trials.write_text("\n".join(lines) + "\n")
+    distil(tmp_path / "m", "max_epochs=1", valid_trials=str(trials))
+    trials.write_text("\n".join(lines[::-1]) + "\n")
+    with pytest.raises(ModelError, match=r"found a difference in inputs\.valid_trials\. To mend"):
+        distil(tmp_path / "m", "max_epochs=1", valid_trials=str(trials))
 
 
 def test_an_interrupted_run_is_not_taken_up_with_other_settings(distil, tmp_path, monkeypatch):
