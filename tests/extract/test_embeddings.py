@@ -121,7 +121,7 @@ def test_what_another_run_left_is_not_kept(student_dir, corpus, tmp_path, change
     ("source", "error", "message"),
     [
         ("ark:wav.ark", DataError, "audio comes from a script file; found 'ark:wav.ark'; expected scp:wav.scp"),
-        ("scp:/no/such.scp", DataError, "/no/such.scp: cannot read"),
+        ("scp:/no/such.scp", DataError, "/no/such.scp: cannot open: No such file"),
         ("/no/such/dir", DataError, "/no/such/dir: not a Kaldi data directory; found no wav.scp"),
     ],
 )
