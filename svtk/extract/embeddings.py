@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 from pathlib import Path
 
 from svtk.data.cuts import load_cuts, locate
 from svtk.errors import DataError
+from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
 from svtk.kaldi.tables import ScpReader, TableWriter
 from svtk.models.embedding import Windows, embed_utterances
@@ -32,14 +30,6 @@ def _utterances(source: str) -> list[tuple[str, str, int, int | None]]:
         )
     script = ScpReader(spec.rxfilename)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
-
-
-def _fingerprint(model_dir: str | os.PathLike, *rest: object) -> str:
-    """Names what is written, so that a rerun goes on only with the same model, utterances and options."""
-    digest = hashlib.sha256(json.dumps(rest).encode())
-    for name in ("config.yaml", "model.safetensors"):
-        digest.update((Path(model_dir) / name).read_bytes())
-    return digest.hexdigest()
 
 
 def extract_embeddings(
@@ -66,7 +56,8 @@ def extract_embeddings(
     """
     model = load_model(model_dir, device)
     utterances = _utterances(source)
-    fingerprint = _fingerprint(model_dir, utterances, windows, num_crops)
+    model_files = [Path(model_dir) / name for name in ("config.yaml", "model.safetensors")]
+    fingerprint = [sha256_of_files(model_files), sha256_of_json([utterances, windows, num_crops])]
     with TableWriter(wspecifier, resume=True, fingerprint=fingerprint) as writer:
         wanted = [item for item in utterances if item[0] not in writer.done]
         if len(wanted) < len(utterances):

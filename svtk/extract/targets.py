@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -16,9 +15,10 @@ from torch import nn
 
 from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import Located, load_cuts, locate
+from svtk.data.cuts import load_cuts, locate
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
+from svtk.fingerprint import sha256_of_json, sha256_of_named
 from svtk.kaldi.datadir import read_map, write_lines
 from svtk.kaldi.tables import TableWriter
 from svtk.models.teacher import load_teacher
@@ -58,16 +58,7 @@ def parse_layers(text: str, num_hidden: int) -> list[int]:
 
 def _digest_weights(model: nn.Module) -> str:
     """SHA-256 of all weights."""
-    digest = hashlib.sha256()
-    for key, value in model.state_dict().items():
-        digest.update(key.encode())
-        digest.update(value.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _digest_utterances(items: list[Located]) -> str:
-    """SHA-256 of which utterances these are and where they lie."""
-    return hashlib.sha256(json.dumps([dataclasses.astuple(item) for item in items]).encode()).hexdigest()
+    return sha256_of_named((key, value.cpu().numpy().tobytes()) for key, value in model.state_dict().items())
 
 
 def _complete(out: Path, info: TargetsInfo, frames: dict[str, int]) -> bool:
@@ -163,6 +154,7 @@ def extract_targets(
             expected=f"{needed / 2**30:.2f} GiB",
             mend="use --compress auto, fewer --layers, or let distill run the teacher (--teacher)",
         )
+    utterances = sha256_of_json([dataclasses.astuple(item) for item in items])  # which, and where they lie
     with ExitStack() as stack:
         writers = {
             layer: stack.enter_context(
@@ -170,7 +162,7 @@ def extract_targets(
                     f"ark,scp:{out}/layer{layer}.ark,{out}/layer{layer}.scp",
                     compression=compress,
                     resume=True,
-                    fingerprint=[dataclasses.asdict(info), _digest_utterances(items)],
+                    fingerprint=[dataclasses.asdict(info), utterances],
                 )
             )
             for layer in info.layers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_cuts
 from svtk.errors import ModelError
+from svtk.fingerprint import sha256_of_files
 from svtk.kaldi.datadir import write_lines
 from svtk.models.speaker_model import SpeakerModel, save_model
 from svtk.progress import bar_wanted
@@ -199,11 +199,7 @@ def _identity(path: str) -> str | None:
     """SHA-256 of what makes a data directory, trial list, model or teacher targets what they are; None: a hub name."""
     source = Path(path)
     files = [source] if source.is_file() else sorted(file for name in _IDENTITY for file in source.glob(name))
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest() if files else None
+    return sha256_of_files(files) if files else None
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:
