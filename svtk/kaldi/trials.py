@@ -1,20 +1,19 @@
 """Trial lists and score files.
 
 Two trial layouts, told apart by their content: Kaldi's ``enroll test [target|nontarget]`` and
-VoxCeleb's ``1 enroll test``. Scores are ``enroll test score``, one line per trial.
+VoxCeleb's ``1 enroll test``. Scores are ``enroll test score``, one line per trial. Both are read from an
+rxfilename (a path, ``-``, ``command |``) and written to a wxfilename (a path, ``-``, ``| command``).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-from collections.abc import Iterable
 
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.datadir import write_lines
+from svtk.kaldi.text import read_text, write_text
 
 __all__ = ["Scores", "Trials", "read_scores", "read_trials", "write_scores", "write_trials"]
 
@@ -46,19 +45,11 @@ class Scores:
 
 
 def _rows(path: str) -> list[list[str]]:
-    try:
-        if path == "-":
-            return [line.split() for line in sys.stdin]
-        with open(path, encoding="utf-8") as file:
-            return [line.split() for line in file]
-    except OSError as error:
-        raise DataError(f"cannot read: {error.strerror}", path=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("not UTF-8 text", path=path) from error
+    return [line.split() for line in read_text(path)]
 
 
 def read_trials(path: str | os.PathLike) -> Trials:
-    """Read a trial list (``-`` for stdin) of either layout, labelled or not.
+    """Read a trial list of either layout, labelled or not.
 
     Raises:
         DataError: empty list, or a line that does not fit the layout of the first (file:line named).
@@ -84,25 +75,18 @@ def read_trials(path: str | os.PathLike) -> Trials:
     return Trials(enroll, test, np.array(labels, dtype=bool) if width == 3 else None)
 
 
-def _write(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    if os.fspath(path) == "-":
-        sys.stdout.writelines(line + "\n" for line in lines)
-    else:
-        write_lines(path, lines)
-
-
 def write_trials(path: str | os.PathLike, trials: Trials) -> None:
-    """Write trials in Kaldi's layout; ``-`` for stdout."""
+    """Write trials in Kaldi's layout."""
     if trials.labels is None:
-        _write(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
+        write_text(path, (f"{e} {t}" for e, t in zip(trials.enroll, trials.test, strict=True)))
     else:
         words = ("nontarget", "target")
         rows = zip(trials.enroll, trials.test, trials.labels.tolist(), strict=True)
-        _write(path, (f"{enroll} {test} {words[label]}" for enroll, test, label in rows))
+        write_text(path, (f"{enroll} {test} {words[label]}" for enroll, test, label in rows))
 
 
 def read_scores(path: str | os.PathLike) -> Scores:
-    """Read ``enroll test score`` lines (``-`` for stdin).
+    """Read ``enroll test score`` lines.
 
     Raises:
         DataError: empty file, wrong number of fields, or a score that is not a number.
@@ -125,6 +109,6 @@ def read_scores(path: str | os.PathLike) -> Scores:
 
 
 def write_scores(path: str | os.PathLike, scores: Scores) -> None:
-    """Write ``enroll test score`` lines; ``-`` for stdout."""
+    """Write ``enroll test score`` lines."""
     rows = zip(scores.enroll, scores.test, scores.scores.tolist(), strict=True)
-    _write(path, (f"{enroll} {test} {score:.6f}" for enroll, test, score in rows))
+    write_text(path, (f"{enroll} {test} {score:.6f}" for enroll, test, score in rows))

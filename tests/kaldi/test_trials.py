@@ -58,7 +58,7 @@ def test_files_that_cannot_be_read(tmp_path, read):
         read(tmp_path / "empty")
     with pytest.raises(DataError, match="not UTF-8"):
         read(tmp_path / "binary")
-    with pytest.raises(DataError, match="cannot read: No such file"):
+    with pytest.raises(DataError, match="cannot open: No such file"):
         read(tmp_path / "nowhere")
 
 
@@ -69,8 +69,8 @@ def test_trials_round_trip(tmp_path, capsys, monkeypatch, labels):
     write_trials("-", trials)
     text = (tmp_path / "t").read_text()
     assert capsys.readouterr().out == text
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
-    for back in (read_trials(tmp_path / "t"), read_trials("-")):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    for back in (read_trials(tmp_path / "t"), read_trials("-"), read_trials(f"cat {tmp_path}/t |")):
         assert (back.enroll, back.test) == (trials.enroll, trials.test)
         assert (back.labels is None) == (labels is None)
         assert labels is None or back.labels.tolist() == labels.tolist()

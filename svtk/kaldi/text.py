@@ -1,0 +1,115 @@
+"""Text by Kaldi's extended file names: a path, ``-`` (stdin, stdout), ``command |`` to read, ``| command`` to write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+
+from svtk.errors import DataError
+from svtk.kaldi.datadir import write_lines
+from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
+from svtk.kaldi.streams import open_rxfilename
+
+__all__ = ["only_one", "read_spk2utt", "read_text", "write_text"]
+
+
+def only_one(stream: str, names: Mapping[str, str | os.PathLike | None]) -> None:
+    """Refuse a command line that gives stdin or stdout to more than one of its arguments.
+
+    Args:
+        stream: ``stdin`` or ``stdout``, for the message.
+        names: what each argument is called, and its specifier or extended file name (None: not given).
+
+    Raises:
+        DataError: two or more of them are ``-``.
+
+    >>> only_one("stdin", {"TRIALS": "-", "ENROLL_RSPECIFIER": "scp:a.scp"})
+    """
+    given = {what: os.fspath(name) for what, name in names.items() if name is not None}
+    files = {what: name.partition(":")[2] if is_rspecifier(name) else name for what, name in given.items()}
+    takers = [what for what, file in files.items() if file.strip() in ("-", "")]
+    if len(takers) > 1:
+        raise DataError(f"{' and '.join(takers)} cannot both be {stream}", mend=f"use {stream} for one of them")
+
+
+def read_text(rxfilename: str | os.PathLike) -> Iterator[str]:
+    """Yield the lines of an rxfilename, newlines kept.
+
+    Raises:
+        DataError: it cannot be opened, its command fails, or it is not UTF-8 text.
+    """
+    with open_rxfilename(rxfilename) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError("not UTF-8 text", path=rxfilename, line=number) from error
+
+
+def write_text(wxfilename: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Write lines, a newline put after each; a file is there whole or not at all.
+
+    Raises:
+        DataError: it cannot be written, or its command fails.
+    """
+    name = os.fspath(wxfilename)
+    if name == "-":
+        sys.stdout.writelines(line + "\n" for line in lines)
+    elif name.lstrip().startswith("|"):
+        _write_pipe(name.lstrip()[1:].strip(), lines)
+    else:
+        write_lines(name, lines)
+
+
+def _write_pipe(command: str, lines: Iterable[str]) -> None:
+    process = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, text=True, encoding="utf-8")
+    try:
+        with contextlib.suppress(BrokenPipeError):  # its exit status says more
+            process.stdin.writelines(line + "\n" for line in lines)
+    except BaseException:
+        process.kill()  # before its input ends, lest it takes what it got for the whole
+        raise
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        status = process.wait()
+    if status != 0:
+        raise DataError(f"output pipe failed with exit status {status}", found=repr(command), mend="run it by hand")
+
+
+def read_spk2utt(source: str | os.PathLike) -> dict[str, list[str]]:
+    """Read ``spk utt utt ...`` lines in their order.
+
+    An utterance may belong to several speakers, as where one recording enrols two models.
+
+    Args:
+        source: an rxfilename (a path, ``-``, ``command |``) or, as Kaldi's tools write it, ``ark:`` and one.
+
+    Raises:
+        DataError: no lines, a speaker that stands twice or has no utterances, or one utterance twice in a line.
+    """
+    name = os.fspath(source)
+    if is_rspecifier(name):
+        spec = parse_rspecifier(name)
+        if spec.kind != "ark":
+            raise DataError("spk2utt is text", found=repr(name), expected="ark:data/train/spk2utt or the file's name")
+        name = spec.rxfilename
+    speakers: dict[str, list[str]] = {}
+    for number, line in enumerate(read_text(name), 1):
+        spk, *utts = line.split() or [""]
+        what = None
+        if not utts:
+            what = "malformed line"
+        elif spk in speakers:
+            what = f"speaker {spk!r} stands twice"
+        elif len(set(utts)) < len(utts):
+            what = f"an utterance of {spk!r} stands twice"
+        if what is not None:
+            raise DataError(what, path=name, line=number, found=repr(line.strip()[:60]), expected="'SPK UTT...'")
+        speakers[spk] = utts
+    if not speakers:
+        raise DataError("no speakers", path=name, expected="'SPK UTT...' lines")
+    return speakers
