@@ -22,7 +22,7 @@ def command(p_targets: tuple[float, ...], as_json: bool, scores: str, trials: st
     """Print EER and normalised minDCF of scores.
 
     Equal error rate and minimum detection costs. Reads "enroll test score" lines from SCORES and the labels
-    from TRIALS (either may be - for stdin); lines are matched by their keys, in any order.
+    from TRIALS; lines are matched by their keys, in any order. Either may be - (stdin) or "command |".
     """
     import json
 

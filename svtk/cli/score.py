@@ -6,7 +6,8 @@ import click
 
 
 @click.command(
-    epilog="\b\nExample:\n  svtk score data/trials/vox1_o scp:exp/embeddings.scp scp:exp/embeddings.scp exp/scores"
+    epilog="\b\nExample:\n  svtk score data/trials/vox1_o scp:exp/embeddings.scp scp:exp/embeddings.scp exp/scores\n"
+    "  svtk score trials scp:exp/enroll.scp 'ark:copy-vector ark:test.txt ark:- |' -"
 )
 @click.option("--mean", metavar="RSPECIFIER", help="Subtract the mean of these vectors from both sides first.")
 @click.argument("trials")
@@ -17,8 +18,10 @@ def command(mean: str | None, trials: str, enroll_rspecifier: str, test_rspecifi
     """Score trials by cosine similarity.
 
     The score is the cosine of the length-normalised embeddings. Reads the trial list TRIALS (labels are
-    ignored; - is stdin) and the embeddings of both sides, which may be the same table; writes "enroll test
-    score" lines in the list's order to SCORES (- is stdout).
+    ignored) and the embeddings of both sides, which may be the same table; writes "enroll test score" lines
+    in the list's order to SCORES.
+
+    TRIALS may also be - (stdin) or "command |", SCORES - (stdout) or "| command".
     """
     from svtk.kaldi.trials import write_scores
     from svtk.score.cosine import score_trials

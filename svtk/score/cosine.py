@@ -10,6 +10,7 @@ import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.tables import read_vectors
+from svtk.kaldi.text import only_one
 from svtk.kaldi.trials import Scores, read_trials
 
 __all__ = ["cosine", "look_up", "score_trials"]
@@ -94,18 +95,24 @@ def score_trials(trials: str | os.PathLike, enroll: str, test: str, mean: str | 
     """Cosine of length-normalised embeddings for every trial, in the list's order.
 
     Args:
-        trials: trial list, labelled or not; ``-`` is stdin.
-        enroll, test: rspecifiers of embeddings (D,); the same one is read once.
+        trials: trial list, labelled or not; an rxfilename.
+        enroll, test: rspecifiers of embeddings (D,).
         mean: rspecifier of vectors (D,) whose mean is subtracted from both sides before length normalisation.
+            The same rspecifier given twice is read once, so that stdin can be both sides.
 
     Raises:
         DataError: a key without embedding, embeddings of different dimension, or one used by a trial that
-            is zero, NaN or infinite; and what :func:`read_trials` and :func:`read_vectors` raise.
+            is zero, NaN or infinite; stdin named for two inputs; and what :func:`read_trials` and
+            :func:`read_vectors` raise.
     """
+    inputs = {"TRIALS": trials, "ENROLL_RSPECIFIER": enroll}
+    inputs["TEST_RSPECIFIER"] = None if test == enroll else test
+    inputs["--mean"] = None if mean in (enroll, test) else mean
+    only_one("stdin", inputs)
     listed = read_trials(trials)
-    enroll_keys, enroll_rows = read_vectors(enroll)
-    test_keys, test_rows = (enroll_keys, enroll_rows) if test == enroll else read_vectors(test)
-    center = None if mean is None else read_vectors(mean)[1].mean(axis=0, dtype=np.float64)  # (D,)
+    tables = {name: read_vectors(name) for name in dict.fromkeys((enroll, test, mean)) if name is not None}
+    (enroll_keys, enroll_rows), (test_keys, test_rows) = tables[enroll], tables[test]
+    center = None if mean is None else tables[mean][1].mean(axis=0, dtype=np.float64)  # (D,)
     dim = enroll_rows.shape[1]
     for name, found in ((test, test_rows.shape[1]), (mean, dim if center is None else len(center))):
         if found != dim:

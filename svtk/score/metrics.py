@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from svtk.errors import DataError
+from svtk.kaldi.text import only_one
 from svtk.kaldi.trials import Scores, Trials, read_scores, read_trials
 
 __all__ = [
@@ -187,8 +188,10 @@ def score_file_metrics(
     """:func:`compute_metrics` of a score file against a labelled trial list.
 
     Raises:
-        DataError: as :func:`read_scores`, :func:`read_trials`, :func:`join_labels` and :func:`compute_metrics`.
+        DataError: as :func:`read_scores`, :func:`read_trials`, :func:`join_labels` and :func:`compute_metrics`; also
+            stdin named for both.
     """
+    only_one("stdin", {"SCORES": scores, "TRIALS": trials})
     scored, listed = read_scores(scores), read_trials(trials)
     labels = join_labels(scored, listed, scores, trials)
     if (bad := np.flatnonzero(~np.isfinite(scored.scores))).size:
