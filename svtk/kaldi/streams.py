@@ -12,9 +12,20 @@ from typing import BinaryIO
 
 from svtk.errors import DataError
 
-__all__ = ["ByteSource", "open_rxfilename"]
+__all__ = ["ByteSource", "open_rxfilename", "pipes_refused", "refuse_pipes"]
 
+_NO_PIPES = "SVTK_NO_PIPES"  # an environment variable, so that worker processes inherit the policy
 _GRACE = 2.0  # seconds a pipe's command gets to end once its output did not make sense
+
+
+def refuse_pipes() -> None:
+    """From here on, in this process and those it starts, an input pipe is an error: nothing in data is run."""
+    os.environ[_NO_PIPES] = "1"
+
+
+def pipes_refused() -> bool:
+    """True after :func:`refuse_pipes`, here or in a parent process."""
+    return os.environ.get(_NO_PIPES, "") not in ("", "0")
 
 
 @contextlib.contextmanager
@@ -25,7 +36,7 @@ def open_rxfilename(rxfilename: str | os.PathLike) -> Iterator[BinaryIO]:
     :class:`DataError` raised in it: that was the symptom.
 
     Raises:
-        DataError: the file cannot be opened, or the command fails.
+        DataError: the file cannot be opened, or the command fails or is refused (:func:`refuse_pipes`).
     """
     rxfilename = os.fspath(rxfilename)
     if rxfilename == "-":
@@ -47,6 +58,9 @@ def open_rxfilename(rxfilename: str | os.PathLike) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _pipe(command: str) -> Iterator[BinaryIO]:
+    if pipes_refused():
+        mend = f"write its output to a file first or, if you trust it, allow pipes (no --no-pipes, no {_NO_PIPES})"
+        raise DataError("input pipes are refused", found=repr(command), mend=mend)
     process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)
     status = 0
     try:
