@@ -50,6 +50,24 @@ def _known_device(_context: click.Context, _parameter: click.Parameter, device: 
     return device
 
 
+def num_threads_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--num-threads``, which reaches torch before the verb begins."""
+    return click.option(
+        "--num-threads",
+        type=click.IntRange(min=0),
+        callback=_use_threads,
+        expose_value=False,
+        help="CPU threads; 0 or absent: the environment's (OMP_NUM_THREADS), else one per core.",
+    )(function)
+
+
+def _use_threads(_context: click.Context, _parameter: click.Parameter, num_threads: int | None) -> None:
+    if num_threads:
+        import torch
+
+        torch.set_num_threads(num_threads)
+
+
 def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--valid``, ``--valid-trials`` and ``--noise`` of the training verbs."""
     noise = click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import config_options, device_option, existing_dir, seed_option, validation_options
+from svtk.cli._options import (
+    config_options,
+    device_option,
+    existing_dir,
+    num_threads_option,
+    seed_option,
+    validation_options,
+)
 
 
 @click.command(
@@ -16,6 +23,7 @@ from svtk.cli._options import config_options, device_option, existing_dir, seed_
 @click.option("--targets", type=existing_dir, help="Output of extract-targets, instead of a teacher in the loop.")
 @seed_option
 @device_option
+@num_threads_option
 @click.argument("model_dir", type=click.Path(file_okay=False))
 def command(config, overrides, train_dir, valid, valid_trials, teacher, targets, noise, seed, device, model_dir):
     """Distill a student with its backend from a teacher (OS-KDFT).

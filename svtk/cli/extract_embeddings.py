@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import device_option, existing_dir
+from svtk.cli._options import device_option, existing_dir, num_threads_option
 
 
 @click.command(
@@ -28,6 +28,7 @@ from svtk.cli._options import device_option, existing_dir
     "--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Windows encoded at a time."
 )
 @device_option
+@num_threads_option
 @click.argument("model_dir", type=existing_dir)
 @click.argument("source", metavar="DATA_DIR|WAV_RSPECIFIER")
 @click.argument("wspecifier")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import device_option, existing_dir
+from svtk.cli._options import device_option, existing_dir, num_threads_option
 
 
 @click.command(
@@ -28,6 +28,7 @@ from svtk.cli._options import device_option, existing_dir
     help="Repeat shorter utterances to this (distill's crop_duration).",
 )
 @device_option
+@num_threads_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("out_dir", type=click.Path(file_okay=False))
 def command(teacher, layers, compress, min_duration, device, data_dir, out_dir):

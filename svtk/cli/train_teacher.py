@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import config_options, device_option, existing_dir, seed_option, validation_options
+from svtk.cli._options import (
+    config_options,
+    device_option,
+    existing_dir,
+    num_threads_option,
+    seed_option,
+    validation_options,
+)
 
 
 @click.command(
@@ -14,6 +21,7 @@ from svtk.cli._options import config_options, device_option, existing_dir, seed_
 @validation_options
 @seed_option
 @device_option
+@num_threads_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("model_dir", type=click.Path(file_okay=False))
 def command(config, overrides, encoder, valid, valid_trials, noise, seed, device, data_dir, model_dir):
