@@ -1,0 +1,28 @@
+"""``svtk average-embeddings``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    epilog="\b\nExample:\n  svtk average-embeddings data/train/spk2utt scp:exp/embeddings.scp \\\n"
+    "    ark:exp/spk_embeddings.ark ark,t:exp/num_utts.ark"
+)
+@click.option("--length-normalize", is_flag=True, help="Scale each embedding to length 1 first.")
+@click.argument("spk2utt")
+@click.argument("rspecifier")
+@click.argument("wspecifier")
+@click.argument("num_utts_wspecifier", required=False)
+def command(
+    length_normalize: bool, spk2utt: str, rspecifier: str, wspecifier: str, num_utts_wspecifier: str | None
+) -> None:
+    """Average the embeddings of each speaker.
+
+    Kaldi's ivector-mean: one plain mean per line "spk utt utt ..." of SPK2UTT (- is stdin), in that order.
+    Utterances without an embedding are left out with a warning. NUM_UTTS_WSPECIFIER gets the number of
+    utterances behind each mean, as PLDA needs it.
+    """
+    from svtk.score.average import average_embeddings
+
+    average_embeddings(spk2utt, rspecifier, wspecifier, num_utts_wspecifier, length_normalize=length_normalize)

@@ -1,0 +1,238 @@
+"""Every verb between any two Kaldi tools: verbs × the forms of specifiers that Kaldi's tools read and write.
+
+In one process with click's runner, stdin and stdout being its own; the real ones, in shell pipelines, at the end.
+"""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from svtk.cli.main import svtk
+from svtk.kaldi.tables import TableWriter
+
+RNG = np.random.default_rng(11)
+ROWS = {f"s{spk}-{i}": RNG.integers(-8, 8, 4).astype(np.float32) for spk in range(3) for i in range(2)}
+SPK2UTT = "".join(f"s{spk} s{spk}-0 s{spk}-1\n" for spk in range(3))
+MEANS = {f"s{spk}": (ROWS[f"s{spk}-0"] + ROWS[f"s{spk}-1"]) / 2 for spk in range(3)}
+PAIRS = [(a, b) for n, a in enumerate(ROWS) for b in list(ROWS)[n + 1 :]]
+TRIALS = "".join(f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in PAIRS)
+
+#: rspecifier -> the file that stdin is, if any; the script's ranges take all of a vector
+READ = {
+    "ark:e.ark": None,
+    "ark:e.txt": None,
+    "ark,t:e.txt": None,
+    "ark,s,cs,bg:e.ark": None,
+    "scp:e.scp": None,
+    "scp,p:e.scp": None,
+    "scp:text.scp": None,
+    "scp:ranges.scp": None,
+    "scp:pipes.scp": None,
+    "ark:-": "e.ark",
+    "ark,t:-": "e.txt",
+    "scp:-": "e.scp",
+    "ark:gunzip -c e.ark.gz |": None,
+    "scp:head -n 6 e.scp |": None,
+}
+#: wspecifier -> the file or stdout ("-") where the table then is, and whether it is text
+WRITE = {
+    "ark:o.ark": ("o.ark", False),
+    "ark,b:o.ark": ("o.ark", False),
+    "ark,t:o.txt": ("o.txt", True),
+    "ark,scp:o.ark,o.scp": ("o.ark", False),
+    "scp,ark:o.scp,o.ark": ("o.ark", False),
+    "ark,t,scp:o.txt,o.scp": ("o.txt", True),
+    "ark:-": ("-", False),
+    "ark,t:-": ("-", True),
+    "ark:| cat > o.ark": ("o.ark", False),
+    "ark,t:| gzip -c > o.gz": ("o.gz", True),
+}
+
+
+def run(*args: object, stdin: str | None = None) -> bytes:
+    """Run a verb that must succeed; gives its stdout, which nothing but data may reach."""
+    feed = b"" if stdin is None else Path(stdin).read_bytes()
+    done = CliRunner().invoke(svtk, [str(arg) for arg in args], input=feed, prog_name="svtk")
+    assert done.exit_code == 0, (done.exception, done.stderr)
+    return done.stdout_bytes
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with TableWriter("ark,scp:e.ark,e.scp") as binary, TableWriter("ark,t,scp:e.txt,text.scp") as text:
+        for utt, row in ROWS.items():
+            binary.write(utt, row)
+            text.write(utt, row)
+    (tmp_path / "e.ark.gz").write_bytes(gzip.compress((tmp_path / "e.ark").read_bytes()))
+    entries = [line.split() for line in (tmp_path / "e.scp").read_text().splitlines()]
+    (tmp_path / "ranges.scp").write_text("".join(f"{utt} {entry}[0:3]\n" for utt, entry in entries))
+    cut = (f"tail -c +{int(entry.split(':')[1]) + 1} e.ark" for _, entry in entries)
+    (tmp_path / "pipes.scp").write_text("".join(f"{utt} {c} |\n" for utt, c in zip(ROWS, cut, strict=True)))
+    (tmp_path / "spk2utt").write_text(SPK2UTT)
+    (tmp_path / "trials").write_text(TRIALS)
+    return tmp_path
+
+
+def written(wspecifier: str, stdout: bytes) -> dict[str, np.ndarray]:
+    """What a reader that is not ours finds where the wspecifier put it."""
+    where, is_text = WRITE[wspecifier]
+    data = stdout if where == "-" else Path(where).read_bytes()
+    assert where == "-" or stdout == b""
+    data = gzip.decompress(data) if where.endswith(".gz") else data
+    assert is_text == (b"\0B" not in data)
+    if is_text:
+        lines = (line.split() for line in data.decode().splitlines())
+        table = {key: np.array([float(x) for x in body[1:-1]], dtype=np.float32) for key, *body in lines}
+    else:
+        Path("copy.ark").write_bytes(data)
+        table = dict(kaldiio.load_ark("copy.ark"))
+    if "scp" in wspecifier:
+        assert list(kaldiio.load_scp("o.scp")) == list(table)
+        for key, row in kaldiio.load_scp("o.scp").items():
+            np.testing.assert_array_equal(row, table[key])
+    return table
+
+
+# Verbs that read vectors
+
+
+@pytest.mark.parametrize("rspecifier", READ)
+def test_average_embeddings_reads(place, rspecifier):
+    stdout = run("average-embeddings", "spk2utt", rspecifier, "ark,t:-", stdin=READ[rspecifier])
+    lines = [f"{spk}  [ {' '.join(str(x) for x in row)} ]" for spk, row in MEANS.items()]
+    assert stdout.decode() == "\n".join(lines) + "\n"
+
+
+def cosines() -> str:
+    unit = {utt: row / np.linalg.norm(row) for utt, row in ROWS.items()}
+    return "".join(f"{a} {b} {unit[a] @ unit[b]:.6f}\n" for a, b in PAIRS)
+
+
+def same_scores(stdout: bytes, expected: str) -> None:
+    found, wanted = ([line.split() for line in text.splitlines()] for text in (stdout.decode(), expected))
+    assert [row[:2] for row in found] == [row[:2] for row in wanted]
+    np.testing.assert_allclose([float(row[2]) for row in found], [float(row[2]) for row in wanted], atol=2e-6)
+
+
+@pytest.mark.parametrize("rspecifier", READ)
+@pytest.mark.parametrize("side", ["enroll", "test", "both"])
+def test_score_reads(place, rspecifier, side):
+    enroll = "scp:e.scp" if side == "test" else rspecifier
+    test = "scp:e.scp" if side == "enroll" else rspecifier
+    same_scores(run("score", "trials", enroll, test, "-", stdin=READ[rspecifier]), cosines())
+
+
+@pytest.mark.parametrize("rspecifier", READ)
+def test_score_takes_its_mean_from(place, rspecifier):
+    expected = run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-")
+    assert (
+        run("score", "--mean", rspecifier, "trials", "scp:e.scp", "ark:e.txt", "-", stdin=READ[rspecifier]) == expected
+    )
+
+
+# Verbs that write vectors
+
+
+@pytest.mark.parametrize("wspecifier", WRITE)
+def test_average_embeddings_writes(place, wspecifier):
+    table = written(wspecifier, run("average-embeddings", "spk2utt", "scp:e.scp", wspecifier))
+    assert list(table) == list(MEANS)
+    for spk, row in table.items():
+        np.testing.assert_array_equal(row, MEANS[spk])
+
+
+# Verbs that read and write text: trial lists, scores, spk2utt
+
+TEXT = {"{}": False, "-": True, "cat {} |": False}
+
+
+@pytest.mark.parametrize("form", TEXT)
+def test_score_and_metrics_read_text(place, form):
+    feed = "trials" if TEXT[form] else None
+    stdout = run("score", form.format("trials"), "scp:e.scp", "scp:e.scp", "-", stdin=feed)
+    same_scores(stdout, cosines())
+    (place / "scores").write_bytes(stdout)
+    expected = run("compute-metrics", "scores", "trials")
+    assert expected.startswith(b"EER ") and expected.endswith(b"3 target, 12 nontarget\n")
+    assert run("compute-metrics", form.format("scores"), "trials", stdin=TEXT[form] and "scores" or None) == expected
+    assert run("compute-metrics", "scores", form.format("trials"), stdin=TEXT[form] and "trials" or None) == expected
+
+
+@pytest.mark.parametrize("form", [*TEXT, "ark:{}", "ark,t:-", "ark:cat {} |"])
+def test_average_embeddings_reads_spk2utt(place, form):
+    stdout = run("average-embeddings", form.format("spk2utt"), "scp:e.scp", "ark,t:-", stdin="spk2utt")
+    assert stdout == run("average-embeddings", "spk2utt", "scp:e.scp", "ark,t:-")
+
+
+@pytest.mark.parametrize("form", ["out", "-", "| cat > out"])
+def test_score_and_make_trials_write_text(place, form):
+    stdout = run("score", "trials", "scp:e.scp", "scp:e.scp", form)
+    same_scores(stdout if form == "-" else (place / "out").read_bytes(), cosines())
+    (place / "data").mkdir()
+    (place / "data/utt2spk").write_text("".join(f"{utt} {utt[:2]}\n" for utt in ROWS))
+    (place / "data/wav.scp").write_text("".join(f"{utt} {utt}.wav\n" for utt in ROWS))
+    stdout = run("make-trials", "data", form)
+    assert (stdout if form == "-" else (place / "out").read_bytes()) == TRIALS.encode()
+
+
+# What cannot be
+
+SHARED = [
+    (["score", "-", "ark:-", "scp:e.scp", "-"], "TRIALS and ENROLL_RSPECIFIER cannot both be stdin"),
+    (["score", "trials", "ark:-", "scp:-", "-"], "ENROLL_RSPECIFIER and TEST_RSPECIFIER cannot both be stdin"),
+    (["score", "--mean=ark:-", "-", "scp:e.scp", "scp:e.scp", "-"], "TRIALS and --mean cannot both be stdin"),
+    (["compute-metrics", "-", "-"], "SCORES and TRIALS cannot both be stdin"),
+    (["average-embeddings", "-", "ark:-", "ark:o.ark"], "SPK2UTT and RSPECIFIER cannot both be stdin"),
+    (
+        ["average-embeddings", "spk2utt", "ark:e.ark", "ark:-", "ark,t:-"],
+        "WSPECIFIER and NUM_UTTS_WSPECIFIER cannot both be stdout",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), SHARED)
+def test_stdin_and_stdout_are_one_each(place, args, message):
+    done = CliRunner().invoke(svtk, args, prog_name="svtk")
+    assert done.stdout_bytes == b"" and message in str(done.exception)
+
+
+@pytest.mark.parametrize("output", ["o.txt", "| cat > o.txt.part && mv o.txt.part o.txt"])
+def test_a_failing_input_pipe_leaves_no_output(place, output):
+    """As a Kaldi recipe would lose it: the pipe gives whole entries, then fails."""
+    failing = "ark:cat e.ark; exit 7 |"
+    commands = (
+        ["average-embeddings", "spk2utt", failing, f"ark,t:{output}"],
+        ["score", "trials", *[failing] * 2, output],
+    )
+    for args in commands:
+        done = CliRunner().invoke(svtk, args, prog_name="svtk")
+        assert "input pipe failed with exit status 7" in str(done.exception) and done.stdout_bytes == b""
+        assert not (place / "o.txt").exists()
+
+
+# In a shell, with real pipes
+
+
+def shell(script: str) -> subprocess.CompletedProcess:
+    script = script.replace("svtk", f"'{sys.executable}' -m svtk")
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True)
+
+
+def test_a_pipeline_of_verbs(place):
+    (place / "enroll.trials").write_text("s0 s0-0 target\ns0 s1-0 nontarget\ns2 s2-1 target\ns1 s0-1 nontarget\n")
+    done = shell(
+        "cat e.ark | svtk average-embeddings spk2utt ark:- ark:- 2> log"
+        " | svtk score enroll.trials ark:- scp:e.scp - | svtk compute-metrics - enroll.trials"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"2 target, 2 nontarget\n")
+    assert b"means of 3 speakers, of 6 embeddings" in (place / "log").read_bytes()
