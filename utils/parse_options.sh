@@ -10,7 +10,9 @@
 # An option whose default is true or false takes only true or false. Options end at the first other word, or at --;
 # what is left is in "$@". --help prints $help_message and every "name=default  # text" line of the script, so that
 # the help cannot drift from the options. Wrong usage: one Error: line, exit 2.
-# The interface is that of Kaldi's utils/parse_options.sh, without --config FILE (which runs the file).
+# --config FILE is sourced first, wherever it stands among the options, so that the command line overrides it; it is
+# the one option that runs what it names. An empty --cmd, easily made by a slip in cmd.sh, is refused.
+# The interface is that of Kaldi's utils/parse_options.sh; beyond it, --name=VALUE and the help made from the script.
 
 _options_help() {
   local script=$1 line name value text
@@ -26,6 +28,7 @@ _options_help() {
       printf '  --%-18s %s%s\n' "${name//_/-}" "$text" "${value:+ [$value]}"
     fi
   done < "$script"
+  printf '  --%-18s %s\n' config "file of NAME=VALUE lines, sourced before the other options"
 }
 
 # True when the script has set variable $1; one that merely came with the environment must stand in the script $2.
@@ -47,6 +50,23 @@ _options_error() {
   exit 2
 }
 
+# Sources the FILE of --config FILE among the options "$@"; a path without a slash is one of this directory.
+_options_config() {
+  local file
+  while [[ $# -gt 0 && $1 == --?* ]]; do
+    if [[ $1 == --config=* || ($1 == --config && $# -gt 1) ]]; then
+      if [[ $1 == *=* ]]; then file=${1#*=}; else file=$2; fi
+      [ -f "$file" ] && [ -r "$file" ] || _options_error "option --config: no readable file '$file'"
+      [[ $file == */* ]] || file=./$file
+      # shellcheck disable=SC1090  # the caller's
+      . "$file"
+    fi
+    if [[ $1 == *=* || $# -lt 2 ]]; then shift; else shift 2; fi
+  done
+}
+
+config=${config:-}
+_options_config "$@"
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h)
@@ -61,7 +81,7 @@ while [ $# -gt 0 ]; do
       _option=${1%%=*}
       _name=${_option#--}
       _name=${_name//-/_}
-      _options_declared "$_name" "${BASH_SOURCE[1]:-$0}" || _options_error "no option $_option"
+      [ "$_name" = config ] || _options_declared "$_name" "${BASH_SOURCE[1]:-$0}" || _options_error "no option $_option"
       if [ "$_option" != "$1" ]; then
         _value=${1#*=}
         shift
@@ -79,5 +99,6 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
+[ -n "${cmd-unset}" ] || _options_error "option --cmd is empty"
 unset _option _name _value
 true  # whoever sources this under set -e goes on

@@ -110,4 +110,46 @@ def test_help_is_made_from_the_script_itself(script):
         "--data-name": "a data set [dev]",
         "--use-gpu": "true on a GPU [false]",
         "--empty": "nothing by default",
+        "--config": "file of NAME=VALUE lines, sourced before the other options",
     }
+
+
+def test_a_config_file_is_sourced_first(script, tmp_path):
+    (tmp_path / "my.conf").write_text("nj=16\ndata_name=eval\n")
+    for args in (["--config", f"{tmp_path}/my.conf", "--nj", "8"], ["--nj", "8", f"--config={tmp_path}/my.conf"]):
+        assert "nj=8 data_name=eval " in script(*args, "x").stdout
+    done = subprocess.run(
+        ["bash", "script.sh", "--config", "my.conf"], cwd=tmp_path, capture_output=True, text=True
+    )  # a bare name is a file of this directory, not of PATH
+    assert "nj=16 " in done.stdout
+
+
+def test_only_an_option_is_a_config_file(script, tmp_path):
+    (tmp_path / "my.conf").write_text("nj=16\n")
+    conf = f"{tmp_path}/my.conf"
+    assert "nj=4 " in script("a", "--config", conf).stdout
+    assert "nj=4 " in script("--", "--config", conf).stdout
+    assert "nj=4 data_name=--config" in script("--data-name=--config", conf).stdout
+
+
+def test_a_config_file_that_is_not_there_is_refused(script):
+    done = script("--config", "no/such")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ") and "--config: no readable file 'no/such'" in done.stderr
+    assert "--config needs a value" in script("--config").stderr
+
+
+@pytest.mark.parametrize("given", [["--cmd", ""], ["--cmd="]])
+def test_an_empty_cmd_is_refused(tmp_path, given):
+    (tmp_path / "s.sh").write_text(f"cmd=run.pl\n. {ROOT}/utils/parse_options.sh\necho $cmd\n")
+    run = lambda *args: subprocess.run(["bash", tmp_path / "s.sh", *args], capture_output=True, text=True)  # noqa: E731
+    assert "option --cmd is empty" in run(*given).stderr
+    assert run("--cmd", "queue.pl -l ram_free=2G").stdout == "queue.pl -l ram_free=2G\n"
+
+
+@pytest.mark.parametrize("options", ["", "set -e", "set -u", "set -euo pipefail"])
+def test_every_shell_option_is_borne(tmp_path, options):
+    (tmp_path / "s.sh").write_text(f"{options}\nnj=1\n. {ROOT}/utils/parse_options.sh\necho $nj $#\n")
+    for args, out in (([], "1 0\n"), (["--nj", "2"], "2 0\n"), (["--nj=3", ""], "3 1\n")):
+        done = subprocess.run(["bash", tmp_path / "s.sh", *args], capture_output=True, text=True, timeout=10)
+        assert (done.returncode, done.stdout, done.stderr) == (0, out, "")
