@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
-from torch import Tensor, nn
+from torch import Tensor
 
-from svtk.backends._layer_sum import LayerSum
+from svtk.backends._layer_sum import SumBackend
 
 __all__ = ["Config", "EcapaTdnn", "build"]
 
@@ -18,9 +18,7 @@ __all__ = ["Config", "EcapaTdnn", "build"]
 class Config:
     """Options; the defaults are the paper's (512 channels, embedding 192).
 
-    ``norm`` of the weighted sum: ``instance`` over time, as the authors' code has it, takes each channel's mean
-    and variance over the utterance away; ``layer`` (LayerNorm over channels) leaves them to the backend, which
-    needs them where the encoder has not already spread them over time (small encoders, short training).
+    ``norm`` of the weighted sum: as :class:`svtk.backends._layer_sum.SumBackend` has it.
     """
 
     norm: Literal["instance", "layer"] = "instance"
@@ -38,15 +36,12 @@ class Config:
             raise ValueError(f"channels {self.channels} is not a multiple of res2net_scale {self.res2net_scale}")
 
 
-class EcapaTdnn(nn.Module):
+class EcapaTdnn(SumBackend):
     """L+1 hidden states (B, T, H) to embeddings (B, E): weighted sum, normalisation, ECAPA-TDNN."""
 
     def __init__(self, config: Config, num_hidden: int, hidden_dim: int):
-        super().__init__()
+        super().__init__(config.norm, num_hidden, hidden_dim)
         self.embedding_dim = config.embedding_dim
-        self.layer_sum = LayerSum(num_hidden)
-        self.instance_norm = nn.InstanceNorm1d(hidden_dim) if config.norm == "instance" else None
-        self.layer_norm = nn.LayerNorm(hidden_dim) if config.norm == "layer" else None
         self.ecapa = ECAPA_TDNN(
             hidden_dim,
             lin_neurons=config.embedding_dim,
@@ -57,12 +52,7 @@ class EcapaTdnn(nn.Module):
         )
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
-        x = self.layer_sum(hidden)  # (B, T, H)
-        if self.instance_norm is not None:
-            x = self.instance_norm(x.transpose(1, 2)).transpose(1, 2)
-        else:
-            x = self.layer_norm(x)
-        return self.ecapa(x).squeeze(1)  # (B, E)
+        return self.ecapa(self.frames(hidden)).squeeze(1)  # (B, E)
 
 
 def build(config: Config, *, num_hidden: int, hidden_dim: int) -> EcapaTdnn:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from svtk.backends._base import Backend
 from svtk.backends._layer_sum import LayerSum
 
 __all__ = ["Config", "Linear", "build"]
@@ -26,7 +27,7 @@ class Config:
             raise ValueError("embedding_dim must be positive")
 
 
-class Linear(nn.Module):
+class Linear(Backend):
     """L+1 hidden states (B, T, H) to embeddings (B, E)."""
 
     def __init__(self, config: Config, num_hidden: int, hidden_dim: int):

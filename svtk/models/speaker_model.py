@@ -137,7 +137,11 @@ class SpeakerModel(nn.Module):
         """One window each, wav (B, window_samples), to hidden states and embeddings (B, E)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._encoder_frozen):
             hidden = self.encoder(wav)
-        return hidden, self.backend(hidden)
+        return hidden, self.embed_hidden(hidden, wav)
+
+    def embed_hidden(self, hidden: Sequence[Tensor], wav: Tensor) -> Tensor:
+        """Hidden states, L+1 times (B, T, H), and the wav (B, N) that they are of, to embeddings (B, E)."""
+        return self.backend(hidden, wav) if self.backend.needs_wav else self.backend(hidden)
 
     @torch.inference_mode()
     def hidden_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> list[list[Tensor]]:
@@ -167,11 +171,15 @@ class SpeakerModel(nn.Module):
     def embed_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> Tensor:
         """Embeddings (len(wavs), E) of utterances of any length, each (N,), N at least one window.
 
-        The hidden states of :meth:`hidden_cover` go through the backend utterance by utterance, so that an
-        embedding depends on nothing else in the batch.
+        The hidden states of :meth:`hidden_cover` (and the whole wav, where the backend hears it) go through the
+        backend utterance by utterance, so that an embedding depends on nothing else in the batch.
         """
         hidden = self.hidden_cover(wavs, batch_size)
-        return torch.cat([self.backend([state[None] for state in states]) for states in hidden])
+        rows = [
+            self.embed_hidden([state[None] for state in states], wav[None])
+            for states, wav in zip(hidden, wavs, strict=True)
+        ]
+        return torch.cat(rows)
 
     @torch.inference_mode()
     def embed_crops(self, wavs: Sequence[Tensor], num_crops: int = 10, batch_size: int = 8) -> Tensor:

@@ -17,7 +17,7 @@ from svtk.config import load_yaml, save_yaml
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_cuts
-from svtk.errors import ModelError
+from svtk.errors import ConfigError, ModelError
 from svtk.fingerprint import sha256_of_files
 from svtk.kaldi.datadir import write_lines
 from svtk.models.speaker_model import SpeakerModel, save_model
@@ -128,10 +128,17 @@ class Run:
         """Training crops for the backend of *model*, whose encoder is frozen: of audio, or of cached hidden states.
 
         Raises:
-            ConfigError: the hidden states do not fit into the memory that is free.
+            ConfigError: the hidden states do not fit into the memory that is free, or are not all that the backend
+                hears.
         """
         if not options.cache_hidden:
             return self.crops(options)
+        if model.backend.needs_wav:
+            raise ConfigError(
+                "the backend hears the wav, which cached hidden states do not keep",
+                found=f"backend {model.config.backend['name']}, cache_hidden {options.cache_hidden}",
+                mend="set cache_hidden=0",
+            )
         augmenter = None
         if self.noise and options.cache_hidden > 1:
             augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0))

@@ -11,7 +11,20 @@ from svtk.errors import ConfigError
 from svtk.registry import configure, names
 
 ECAPA = {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 24, "attention_channels": 8, "se_channels": 8}
-SMALL = {"linear": {"name": "linear"}, "ecapa_tdnn": ECAPA}
+LAYOUT = {
+    "frequencies": 6,
+    "channels": 4,
+    "group_channels": 2,
+    "stages": [{"reduction": 6}, {"stride": 2, "num_blocks": 1, "expansion": 2}, {"stride": 3, "reduction": 3}],
+}
+FUSION = {"name": "redimnet_fusion", "layout": LAYOUT, "num_injected": 2, "merge_layers": 2, "num_mels": 10}
+SMALL = {
+    "linear": {"name": "linear"},
+    "ecapa_tdnn": ECAPA,
+    "mhfa": {"name": "mhfa", "num_heads": 3, "compression_dim": 4},
+    "redimnet": {"name": "redimnet", "layout": LAYOUT},
+    "redimnet_fusion": FUSION,
+}
 
 
 def build(spec, num_hidden=3, hidden_dim=6):
@@ -21,6 +34,12 @@ def build(spec, num_hidden=3, hidden_dim=6):
 
 def states(batch=2, frames=25, count=3, dim=6):
     return [torch.randn(batch, frames, dim) for _ in range(count)]
+
+
+def inputs(backend, hidden):
+    """What the backend takes: *hidden*, and where it hears it, the wav that a waveform frontend would have had."""
+    batch, frames = hidden[0].shape[:2]
+    return (hidden, 0.1 * torch.randn(batch, 320 * frames + 80)) if backend.needs_wav else (hidden,)
 
 
 def test_every_backend_is_tested_here():
@@ -43,22 +62,29 @@ def test_a_state_too_few_is_noticed():
 @pytest.mark.parametrize("name", SMALL)
 def test_one_interface(name):
     backend = build({**SMALL[name], "embedding_dim": 5})
-    assert backend.embedding_dim == 5
+    assert backend.embedding_dim == 5 and backend.needs_wav == (name == "redimnet_fusion")
     for frames in (25, 60):
-        assert backend(states(frames=frames)).shape == (2, 5)
+        assert backend(*inputs(backend, states(frames=frames))).shape == (2, 5)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_an_embedding_depends_on_its_own_row_alone(name):
     backend, hidden = build(SMALL[name]), states(batch=3)
-    torch.testing.assert_close(backend(hidden)[1:2], backend([h[1:2] for h in hidden]), rtol=0, atol=1e-5)
+    hidden, *wav = inputs(backend, hidden)
+    together = backend(hidden, *wav)
+    alone = backend([h[1:2] for h in hidden], *(w[1:2] for w in wav))
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_state_counts_and_every_parameter_learns(name):
-    backend, hidden = build(SMALL[name]).train(), [h.requires_grad_() for h in states(batch=4)]
-    (backend(hidden) * torch.randn(4, 192)).sum().backward()
-    assert all(h.grad.any() for h in hidden)
+@pytest.mark.parametrize("num_hidden", [2, 3])
+def test_every_state_counts_and_every_parameter_learns(name, num_hidden):
+    """Fusion leaves state 0, the projected features, to its spectrogram."""
+    backend = build(SMALL[name], num_hidden).train()
+    hidden, *wav = inputs(backend, [h.requires_grad_() for h in states(batch=4, count=num_hidden)])
+    (backend(hidden, *wav) * torch.randn(4, backend.embedding_dim)).sum().backward()
+    assert all(h.grad.any() for h in hidden[backend.needs_wav :])
     assert [n for n, p in backend.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -114,7 +140,26 @@ def test_the_papers_ecapa():
         ({"name": "linear", "embedding_dim": -1}, "must be positive"),
         ({"name": "linear", "pooling": "max"}, "expected one of 'mean', 'stats'"),
         ({"name": "ecapa"}, "did you mean 'ecapa_tdnn'?"),
-        ({}, "'backend' needs a name; found {}; expected one of ecapa_tdnn, linear"),
+        ({}, "'backend' needs a name; found {}; expected one of ecapa_tdnn, linear, mhfa, redimnet"),
+        ({"name": "mhfa", "num_heads": 0}, "must be positive"),
+        ({"name": "redimnet", "size": "b9"}, "'b0', 'b1', 'b2', 'ssrf'"),
+        ({"name": "redimnet", "embedding_dim": 0}, "must be positive"),
+        ({"name": "redimnet", "layout": {**LAYOUT, "frequencies": 8}}, "the strides do not divide 8 frequencies"),
+        (
+            {"name": "redimnet", "layout": {**LAYOUT, "group_channels": 3}},
+            "8 channels cannot be grouped by group_channels 3",
+        ),
+        (
+            {"name": "redimnet", "layout": {**LAYOUT, "stages": [{"reduction": 4}]}},
+            "24 / reduction 4 is not a multiple of 4",
+        ),
+        ({"name": "redimnet", "layout": {**LAYOUT, "stages": []}}, "a layout needs stages"),
+        (
+            {"name": "redimnet", "layout": {**LAYOUT, "stages": [{"blocks": 2}]}},
+            "unknown key 'backend.layout.stages[0].blocks'",
+        ),
+        ({"name": "redimnet_fusion", "merge_layers": 0}, "must be positive"),
+        ({**FUSION, "num_injected": 4}, "num_injected 4 is more than there are stages, 3"),
     ],
 )
 def test_wrong_options(options, message):

@@ -16,14 +16,19 @@ from torch import nn
 from svtk.errors import AudioError, ConfigError, ModelError
 from svtk.models.embedding import embed_utterances
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, StudentSpec, build_model, load_model, save_model
+from svtk.registry import configure, names
 
 FRONTENDS = {"waveform_conv": {"name": "waveform_conv", "channels": 8}, "log_mel": {"name": "log_mel", "channels": 8}}
+LAYOUT = {"frequencies": 4, "channels": 4, "stages": [{"reduction": 4}, {"stride": 2, "num_blocks": 1}]}
 BACKENDS = {
     "linear": {"name": "linear", "embedding_dim": 6},
     "ecapa_tdnn": {
         **{"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 16, "attention_channels": 8},
         **{"se_channels": 8, "embedding_dim": 6},
     },
+    "mhfa": {"name": "mhfa", "num_heads": 2, "compression_dim": 4, "embedding_dim": 6},
+    "redimnet": {"name": "redimnet", "layout": LAYOUT, "embedding_dim": 6},
+    "redimnet_fusion": {"name": "redimnet_fusion", "layout": LAYOUT, "num_injected": 1, "embedding_dim": 6},
 }
 STUDENT = {"name": "sv_mixer", "num_layers": 2, "hidden_dim": 16, "group_dim": 8, "expansion": 2}
 LENGTHS = [8000, 8001, 8320, 9000, 15_680, 15_681, 16_000, 23_456, 40_000]
@@ -170,6 +175,35 @@ def test_a_file_that_cannot_be_read(tmp_path, content):
     items = [(f"u{i}", good, 0, None) for i in range(5)] + [("bad", str(tmp_path / "bad.wav"), 0, None)]
     with pytest.raises(AudioError, match=r"bad\.wav: cannot read audio"):
         list(embed_utterances(build(), items, batch_size=2))
+
+
+def test_a_backend_that_hears_the_wav_hears_all_of_it():
+    """In cover, the whole utterance and not its windows; the last samples, beyond the last frame, count as well."""
+    model, [wav] = build(backend="redimnet_fusion"), wavs([23_456])
+    [states] = model.hidden_cover([wav])
+    with torch.no_grad():
+        expected = model.backend([state[None] for state in states], wav[None])
+    torch.testing.assert_close(model.embed_cover([wav]), expected, rtol=0, atol=1e-6)
+    assert (model.embed_cover([wav[:20_000]]) - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("student", names("students"))
+@pytest.mark.parametrize("backend", names("backends"))
+def test_every_student_with_every_backend(student, backend):
+    """At a width that is not the paper's, and over more than one window."""
+    torch.manual_seed(22)
+    options = {"hidden_dim": 16, "num_layers": 2}
+    config = configure("students", {"name": student}).config
+    small = {"group_dim": 8, "num_heads": 2, "ffn_dim": 24}
+    options.update({key: value for key, value in small.items() if hasattr(config, key)})
+    spec = StudentSpec(0.5, FRONTENDS["waveform_conv"], {"name": student, **options}, BACKENDS[backend])
+    model = build_model(spec.model_config())
+    hidden, embedding = model(torch.randn(3, 8000))
+    assert [tuple(h.shape) for h in hidden] == [(3, 24, 16)] * 3 and embedding.shape == (3, 6)
+    (embedding * torch.randn(3, 6)).sum().backward()
+    silent = {n for n, p in model.encoder.named_parameters() if p.grad is None or not p.grad.any()}
+    assert not silent
+    assert torch.isfinite(model.eval().embed_cover(wavs([8000, 20_000]))).all()
 
 
 # A MODEL_DIR

@@ -96,6 +96,22 @@ def test_too_much_for_the_memory(train, tmp_path, monkeypatch):
         train(tmp_path / "m", cache_hidden=1)
 
 
+FUSION = {
+    **{"name": "redimnet_fusion", "num_injected": 1, "num_mels": 10, "embedding_dim": 6},
+    "layout": {"frequencies": 4, "channels": 4, "stages": [{"reduction": 4}]},
+}
+
+
+def test_a_backend_that_hears_the_wav(train, tmp_path):
+    """Learns from crops, and has no place where there are cached hidden states alone."""
+    train(tmp_path / "m", backend=FUSION, max_epochs=1)
+    assert load_model(tmp_path / "m").embed_cover([torch.randn(9000)]).shape == (1, 6)
+    with pytest.raises(
+        ConfigError, match=r"hears the wav.*found backend redimnet_fusion, cache_hidden 2.*cache_hidden=0"
+    ):
+        train(tmp_path / "n", backend=FUSION, cache_hidden=2)
+
+
 def test_windows_are_the_students(train, tmp_path):
     train(tmp_path / "m", crop_duration=2.0)
     assert load_model(tmp_path / "m").config.window == 0.5
