@@ -89,7 +89,7 @@ def _describe(model: SpeakerModel, duration: float) -> dict[str, Any]:
         part("teacher", encoder, wav)
     with torch.no_grad():
         hidden = encoder(wav)
-    part("backend", model.backend, hidden)
+    part("backend", model.backend, hidden, *([wav] if model.backend.needs_wav else []))
     samples = max(round(duration * SAMPLE_RATE), model.window_samples)
     total = count_macs(_Cover(model), torch.zeros(samples))
     return {
