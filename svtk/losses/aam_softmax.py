@@ -8,7 +8,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from svtk.losses._classifier import CosineClassifier, add_angle, subtract_angle
 
 __all__ = ["AAMSoftmax", "Config", "build"]
 
@@ -37,39 +39,15 @@ class Config:
             raise ValueError("margins are in radians, at most π/2")
 
 
-def add_angle(cosine: Tensor, angle: float | Tensor) -> Tensor:
-    """cos(θ + angle) for θ = arccos(cosine) and 0 <= angle <= π, without arccos; past π it goes on falling linearly."""
-    angle = torch.as_tensor(angle, dtype=cosine.dtype, device=cosine.device)
-    sine = (1.0 - cosine.square()).clamp(min=1e-8).sqrt()
-    shifted = cosine * angle.cos() - sine * angle.sin()
-    return torch.where(cosine > -angle.cos(), shifted, cosine - angle.sin() * angle)
+class AAMSoftmax(CosineClassifier):
+    """Cross-entropy over the classes of s · cos(θ_y + m) for the speaker y and s · cos θ_j for every other j."""
 
-
-def subtract_angle(cosine: Tensor, angle: float) -> Tensor:
-    """cos(max(θ - angle, 0)) for θ = arccos(cosine), without arccos."""
-    sine = (1.0 - cosine.square()).clamp(min=1e-8).sqrt()
-    return torch.where(
-        cosine < math.cos(angle), cosine * math.cos(angle) + sine * math.sin(angle), torch.ones_like(cosine)
-    )
-
-
-class AAMSoftmax(nn.Module):
-    """Loss and classifier: embeddings (B, E) and speaker labels (B,) to a scalar.
-
-    ``margin_factor`` scales the margin, for a trainer that warms it up.
-    """
-
-    def __init__(self, config: Config, embedding_dim: int, num_spks: int):
-        super().__init__()
+    def __init__(self, config: Config, embedding_dim: int, num_spks: int, num_subcenters: int = 1):
+        super().__init__(embedding_dim, num_spks, num_subcenters)
         self.config = config
-        self.margin_factor = 1.0
-        self.weight = nn.Parameter(torch.empty(num_spks, embedding_dim))
-        nn.init.xavier_normal_(self.weight)
 
-    def forward(self, embedding: Tensor, label: Tensor) -> Tensor:
-        with torch.autocast(embedding.device.type, enabled=False):
-            cosine = F.linear(F.normalize(embedding.float()), F.normalize(self.weight.float()))  # (B, num_spks)
-            return F.cross_entropy(self.logits(cosine, label), label)
+    def loss(self, cosine: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(cosine, label), label)
 
     def logits(self, cosine: Tensor, label: Tensor) -> Tensor:
         """Penalised, scaled logits (B, num_spks) from cosines (B, num_spks)."""

@@ -9,7 +9,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svtk.errors import ConfigError
+from svtk.losses._layers import layer_of, projection
+from svtk.losses._precision import at_least_float32
 
 __all__ = ["Config", "HiddenMSE", "build"]
 
@@ -29,35 +30,27 @@ class Config:
 
 
 class HiddenMSE(nn.Module):
-    """MSE over all frames and channels; a learned projection joins unequal widths."""
+    """MSE over all frames and channels; a learned projection joins unequal widths.
+
+    Attributes:
+        teacher_layers: layers, counted from 0, that :meth:`forward` needs.
+    """
 
     def __init__(
         self, config: Config, student_dim: int, teacher_dim: int, num_student_hidden: int, num_teacher_hidden: int
     ):
         super().__init__()
-        self.student_layer = _layer("student_layer", config.student_layer, num_student_hidden)
-        self.teacher_layer = _layer("teacher_layer", config.teacher_layer, num_teacher_hidden)
-        self.projection = nn.Identity() if student_dim == teacher_dim else nn.Linear(student_dim, teacher_dim)
+        self.student_layer = layer_of("student_layer", config.student_layer, num_student_hidden)
+        self.teacher_layers = [layer_of("teacher_layer", config.teacher_layer, num_teacher_hidden)]
+        self.projection = projection(student_dim, teacher_dim)
         self.norm = nn.BatchNorm1d(teacher_dim, affine=False) if config.normalize == "dimension" else None
-
-    @property
-    def teacher_layers(self) -> list[int]:
-        """Teacher layers that :meth:`forward` needs, counted from 0."""
-        return [self.teacher_layer]
 
     def forward(self, student: Sequence[Tensor], teacher: Mapping[int, Tensor]) -> Tensor:
         """L+1 student states (B, T, H) and teacher states {layer: (B, T, H')} to a scalar."""
-        wanted = teacher[self.teacher_layer]
+        wanted = teacher[self.teacher_layers[0]]
         if self.norm is not None:
             wanted = self.norm(wanted.transpose(1, 2)).transpose(1, 2)
-        return F.mse_loss(self.projection(student[self.student_layer]).float(), wanted.float())
-
-
-def _layer(key: str, layer: int, num_hidden: int) -> int:
-    """*layer* counted from 0."""
-    if not -num_hidden <= layer < num_hidden:
-        raise ConfigError(f"no such layer in {key!r}", found=str(layer), expected=f"{-num_hidden} ... {num_hidden - 1}")
-    return layer % num_hidden
+        return F.mse_loss(at_least_float32(self.projection(student[self.student_layer])), at_least_float32(wanted))
 
 
 def build(

@@ -9,15 +9,16 @@ import torch
 from speechbrain.nnet.losses import AdditiveAngularMargin, LogSoftmaxWrapper
 
 from svtk.errors import ConfigError
-from svtk.losses.aam_softmax import Config, add_angle, subtract_angle
+from svtk.losses._classifier import add_angle, subtract_angle
+from svtk.losses.aam_softmax import Config
 from svtk.registry import configure
 
 PENALTIES = ["weight", "margin", "none"]
 
 
-def build(embedding_dim=6, num_spks=9, **options):
-    torch.manual_seed(5)
-    return configure("losses", {"name": "aam_softmax", **options}).build(embedding_dim=embedding_dim, num_spks=num_spks)
+@pytest.fixture
+def build(sv_loss):
+    return lambda *sizes, **options: sv_loss("aam_softmax", *sizes, **options)
 
 
 def literal(cosines, label, config: Config, factor=1.0):
@@ -43,7 +44,7 @@ def literal(cosines, label, config: Config, factor=1.0):
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("factor", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("options", [{}, {"margin": 0.5, "scale": 10.0, "top_k": 2, "top_k_margin": 0.3}])
-def test_the_loss_equals_its_transcription(penalty, factor, options):
+def test_the_loss_equals_its_transcription(build, penalty, factor, options):
     loss = build(top_k_penalty=penalty, **options)
     loss.margin_factor = factor
     embedding, label = torch.randn(7, 6), torch.tensor([0, 8, 3, 3, 1, 5, 2])
@@ -61,7 +62,7 @@ def test_the_papers_values_are_the_defaults():
 
 
 @pytest.mark.parametrize(("margin", "scale"), [(0.2, 30.0), (0.0, 10.0), (0.5, 64.0)])
-def test_without_a_penalty_it_is_speechbrains(margin, scale):
+def test_without_a_penalty_it_is_speechbrains(build, margin, scale):
     """Theirs is given the cosines; past π - margin both fall on, each by a line of its own."""
     loss = build(16, 9, margin=margin, scale=scale, top_k_penalty="none")
     embedding, label = torch.randn(40, 16), torch.arange(40) % 9
@@ -72,7 +73,7 @@ def test_without_a_penalty_it_is_speechbrains(margin, scale):
     torch.testing.assert_close(loss(embedding, label), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_harder_loss_with_each_penalty():
+def test_a_harder_loss_with_each_penalty(build):
     embedding, label = torch.randn(7, 6), torch.arange(7)
     plain, weight, margin = (build(top_k_penalty=p)(embedding, label).item() for p in ("none", "weight", "margin"))
     assert weight > plain + 0.1 and margin > plain + 0.1
@@ -80,7 +81,7 @@ def test_a_harder_loss_with_each_penalty():
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("sign", [1, -1])
-def test_gradients_where_the_cosine_is_one_or_minus_one(penalty, sign):
+def test_gradients_where_the_cosine_is_one_or_minus_one(build, penalty, sign):
     loss = build(4, 5, top_k_penalty=penalty)
     with torch.no_grad():
         loss.weight.copy_(torch.eye(5, 4) + 1.0 * torch.tensor([[0.0], [0], [0], [0], [1]]))
@@ -90,7 +91,7 @@ def test_gradients_where_the_cosine_is_one_or_minus_one(penalty, sign):
     assert torch.isfinite(value) and torch.isfinite(embedding.grad).all() and torch.isfinite(loss.weight.grad).all()
 
 
-def test_an_embedding_of_zeros_has_a_finite_gradient():
+def test_an_embedding_of_zeros_has_a_finite_gradient(build):
     loss = build()
     embedding = torch.zeros(2, 6, requires_grad=True)
     loss(embedding, torch.tensor([0, 1])).backward()
@@ -109,7 +110,7 @@ def test_angles(angle):
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_fewer_impostors_than_top_k(penalty):
+def test_fewer_impostors_than_top_k(build, penalty):
     loss = build(num_spks=3, top_k_penalty=penalty, top_k=5)
     embedding, label = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])
     rows = torch.nn.functional.normalize(embedding.double()) @ torch.nn.functional.normalize(loss.weight.double()).T
@@ -117,7 +118,7 @@ def test_fewer_impostors_than_top_k(penalty):
     assert loss(embedding, label).item() == pytest.approx(sum(expected) / 4, abs=1e-5)
 
 
-def test_it_learns():
+def test_it_learns(build):
     loss = build()
     embedding = torch.nn.Parameter(torch.randn(9, 6))
     label = torch.arange(9)

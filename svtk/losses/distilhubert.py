@@ -1,0 +1,75 @@
+"""DistilHuBERT's KD (Chang et al., ICASSP 2022): several teacher layers predicted from the student's last state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from svtk.losses._layers import layer_of, spread
+from svtk.losses._precision import at_least_float32
+
+__all__ = ["Config", "DistilHuBERT", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Options; the defaults are for WavLM-Large (PAPER: KD, for deeper compression).
+
+    ``teacher_layers`` are predicted, each by a head of its own, counted from 0, the projected features, negative
+    ones from the last; ``cosine_weight`` is λ.
+    """
+
+    teacher_layers: tuple[int, ...] = (8, 16, 24)
+    cosine_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.teacher_layers or len(set(self.teacher_layers)) != len(self.teacher_layers):
+            raise ValueError("teacher_layers must name at least one layer, and none twice")
+        if self.cosine_weight < 0:
+            raise ValueError("cosine_weight must not be negative")
+
+
+class DistilHuBERT(nn.Module):
+    """Mean over layers l and frames t of ‖ĥ_t − h_t‖₁ / H' − λ log σ(cos(ĥ_t, h_t)) (equation 1 of the paper).
+
+    ĥ = Linear(GELU(Linear(s))), s the student's last state; the heads serve training alone. Where the paper sums
+    over layers, this, as its authors' code, takes the mean, so that the weight of the loss is that of one layer.
+
+    Attributes:
+        teacher_layers: layers, counted from 0, that :meth:`forward` needs, in the order of the heads.
+    """
+
+    def __init__(self, config: Config, student_dim: int, teacher_dim: int, num_teacher_hidden: int):
+        super().__init__()
+        mend = f"set teacher_layers, e.g. {spread(min(3, num_teacher_hidden - 1), num_teacher_hidden)}"
+        self.teacher_layers = [
+            layer_of("teacher_layers", layer, num_teacher_hidden, mend) for layer in config.teacher_layers
+        ]
+        self.cosine_weight = config.cosine_weight
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(student_dim, student_dim), nn.GELU(), nn.Linear(student_dim, teacher_dim))
+            for _ in self.teacher_layers
+        )
+
+    def forward(self, student: Sequence[Tensor], teacher: Mapping[int, Tensor]) -> Tensor:
+        """L+1 student states (B, T, H) and teacher states {layer: (B, T, H')} to a scalar."""
+        losses = []
+        for head, layer in zip(self.heads, self.teacher_layers, strict=True):
+            predicted, wanted = at_least_float32(head(student[-1])), at_least_float32(teacher[layer])
+            agreement = F.logsigmoid(F.cosine_similarity(predicted, wanted, dim=-1)).mean()
+            losses.append(F.l1_loss(predicted, wanted) - self.cosine_weight * agreement)
+        return sum(losses) / len(losses)
+
+
+def build(
+    config: Config, *, student_dim: int, teacher_dim: int, num_student_hidden: int, num_teacher_hidden: int
+) -> DistilHuBERT:
+    """The loss between widths *student_dim* and *teacher_dim*.
+
+    Raises:
+        ConfigError: a layer that the teacher does not have.
+    """
+    return DistilHuBERT(config, student_dim, teacher_dim, num_teacher_hidden)
