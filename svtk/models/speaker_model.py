@@ -134,10 +134,20 @@ class SpeakerModel(nn.Module):
         return self
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], Tensor]:
-        """One window each, wav (B, window_samples), to hidden states and embeddings (B, E)."""
+        """Crops of one length, wav (B, N), to hidden states, L+1 times (B, T', H), and embeddings (B, E).
+
+        A crop longer than a window is covered by windows as in :meth:`hidden_cover`, here with gradients.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._encoder_frozen):
-            hidden = self.encoder(wav)
+            hidden = self._encode(wav)
         return hidden, self.embed_hidden(hidden, wav)
+
+    def _encode(self, wav: Tensor) -> list[Tensor]:
+        if wav.shape[1] <= self.window_samples:
+            return self.encoder(wav)
+        starts = self._cover_starts(wav.shape[1])
+        states = self.encoder(torch.cat([wav[:, start : start + self.window_samples] for start in starts]))
+        return self._stitch(starts, list(zip(*(state.chunk(len(starts)) for state in states), strict=True)))
 
     def embed_hidden(self, hidden: Sequence[Tensor], wav: Tensor) -> Tensor:
         """Hidden states, L+1 times (B, T, H), and the wav (B, N) that they are of, to embeddings (B, E)."""
@@ -158,14 +168,18 @@ class SpeakerModel(nn.Module):
             hidden.extend([state[i] for state in states] for i in range(len(part)))
         result, index = [], 0
         for utterance_starts in starts:
-            done, stitched = 0, []
-            for start, states in zip(utterance_starts, hidden[index : index + len(utterance_starts)], strict=True):
-                first = start // FRAME
-                stitched.append([state[done - first :] for state in states])
-                done = first + self.window_frames
+            result.append(self._stitch(utterance_starts, hidden[index : index + len(utterance_starts)]))
             index += len(utterance_starts)
-            result.append([torch.cat(states) for states in zip(*stitched, strict=True)])
         return result
+
+    def _stitch(self, starts: Sequence[int], windows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The L+1 states (..., T, H) of windows from the samples *starts* on, each frame once, side by side."""
+        done, kept = 0, []
+        for start, states in zip(starts, windows, strict=True):
+            first = start // FRAME
+            kept.append([state[..., done - first :, :] for state in states])
+            done = first + self.window_frames
+        return [torch.cat(states, dim=-2) for states in zip(*kept, strict=True)]
 
     @torch.inference_mode()
     def embed_cover(self, wavs: Sequence[Tensor], batch_size: int = 8) -> Tensor:

@@ -102,6 +102,20 @@ def test_cover_pools_over_the_whole_utterance(frontend):
     torch.testing.assert_close(model.embed_cover([wav]), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("num_samples", [8000, 8100, 8320, 15_680, 23_000])
+def test_a_forward_pass_covers_crops_of_any_length(num_samples):
+    """As embed_cover does, and with gradients to every sample that a window holds."""
+    model, some = build(), torch.stack(wavs([num_samples] * 3)).requires_grad_()
+    hidden, embedding = model(some)
+    torch.testing.assert_close(embedding, model.embed_cover(list(some.detach())), rtol=0, atol=1e-5)
+    for mine, theirs in zip(hidden, zip(*model.hidden_cover(list(some.detach())), strict=True), strict=True):
+        torch.testing.assert_close(mine, torch.stack(theirs), rtol=0, atol=1e-5)
+    embedding.sum().backward()
+    covered = 8000 + (num_samples - 8000) // 320 * 320
+    assert some.grad[:, covered - 320 : covered].any(dim=1).all() and not some.grad[:, covered:].any()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("windows", ["cover", "crops"])
 @pytest.mark.parametrize("frontend", FRONTENDS)
 @pytest.mark.parametrize("backend", BACKENDS)
