@@ -8,6 +8,7 @@ archive holds is unpickled, pipes are read as files are, and text keeps every bi
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -118,12 +119,13 @@ def _read_text(source: ByteSource) -> np.ndarray:
     return array[0]
 
 
-def encode_entry(key: str, array: np.ndarray, *, text: bool = False, compression: str = "none") -> bytes:
+def encode_entry(key: str, array: np.ndarray | int, *, text: bool = False, compression: str = "none") -> bytes:
     """The bytes of one entry.
 
     Args:
         key: without white space.
-        array: vector (D,) or matrix (T, D); anything but float32 and float64 is written as float32.
+        array: vector (D,) or matrix (T, D); anything but float32 and float64 is written as float32. A Python int
+            is one of Kaldi's int32 tables, as a number of utterances is.
         text: Kaldi's text layout, with as many digits as make the number exact again.
         compression: key of :data:`COMPRESSION`; for binary matrices that are not empty, else ignored.
 
@@ -132,6 +134,8 @@ def encode_entry(key: str, array: np.ndarray, *, text: bool = False, compression
     """
     if not is_key(key):
         raise DataError("not a Kaldi key", found=repr(key), expected="a word without white space")
+    if isinstance(array, int):
+        return f"{key} {array} \n".encode() if text else f"{key} \0B\4".encode() + struct.pack("<i", array)
     array = np.asarray(array)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float32)

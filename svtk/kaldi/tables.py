@@ -242,8 +242,8 @@ class TableWriter:
                 end = source.offset
         return end
 
-    def write(self, key: str, array: np.ndarray) -> None:
-        """Append one entry: a vector (D,) or a matrix (T, D), float32 or float64.
+    def write(self, key: str, array: np.ndarray | int) -> None:
+        """Append one entry: a vector (D,) or a matrix (T, D), float32 or float64, or an int.
 
         Raises:
             DataError: the key has white space or was written before, the disk is full or the pipe broke.

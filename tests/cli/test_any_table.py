@@ -150,6 +150,25 @@ def test_average_embeddings_writes(place, wspecifier):
         np.testing.assert_array_equal(row, MEANS[spk])
 
 
+def integers(stdout: bytes, wspecifier: str) -> dict[str, int]:
+    """What Kaldi's own reader finds."""
+    kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
+    where = WRITE[wspecifier][0]
+    data = stdout if where == "-" else Path(where).read_bytes()
+    Path("copy.ark").write_bytes(gzip.decompress(data) if where.endswith(".gz") else data)
+    with kaldi_native_io.SequentialInt32Reader("ark:copy.ark") as reader:
+        return dict(reader)
+
+
+@pytest.mark.parametrize("wspecifier", WRITE)
+def test_numbers_of_utterances(place, wspecifier):
+    (place / "spk2utt").write_text("s1 s1-0\ns0 s0-0 s0-1 nowhere\ns7 nobody\n")
+    stdout = run("average-embeddings", "spk2utt", "scp:e.scp", "ark:m.ark", wspecifier)
+    assert integers(stdout, wspecifier) == {"s1": 1, "s0": 2}
+    if wspecifier == "ark,t:-":
+        assert stdout == b"s1 1 \ns0 2 \n"  # with the blank that Kaldi writes
+
+
 # Verbs that read and write text: trial lists, scores, spk2utt
 
 TEXT = {"{}": False, "-": True, "cat {} |": False}

@@ -1,0 +1,113 @@
+"""docs/kaldi.md, every block of shell in its order, as a new user would type it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svtk.kaldi.datadir import read_data_dir
+
+kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/kaldi.md").read_text()
+PROGRAMS = (
+    *("copy-vector", "ivector-mean", "ivector-subtract-global-mean", "ivector-normalize-length"),
+    "ivector-compute-dot-products",
+)
+
+
+def blocks(section: int) -> list[str]:
+    body = re.search(rf"^## {section}\. .*?(?=^## )", PAGE + "\n## ", re.M | re.S)[0]
+    return re.findall(r"^```sh\n(.*?)^```", body, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, corpus, student_dir):
+    """A directory of a Kaldi recipe: pipes in wav.scp, segments in data/train, a trained model, Kaldi on PATH."""
+    place = tmp_path_factory.mktemp("recipe")
+    (place / "exp").mkdir()
+    shutil.copytree(student_dir, place / "exp/sv_mixer")
+    for name, source in (("train", corpus.train), ("test", corpus.valid)):
+        (place / "data" / name).mkdir(parents=True)
+        utterances = read_data_dir(source).utterances
+
+        def write(file, lines, name=name):
+            (place / "data" / name / file).write_text("".join(line + "\n" for line in lines))
+
+        write("wav.scp", (f"{u.utt}.rec cat {u.wav} |" for u in utterances))
+        write("segments", (f"{u.utt} {u.utt}.rec 0.05 {u.duration:.2f}" for u in utterances))
+        write("utt2spk", (f"{u.utt} {u.spk}" for u in utterances))
+        spks = sorted({u.spk for u in utterances})
+        write("spk2utt", (f"{spk} {' '.join(u.utt for u in utterances if u.spk == spk)}" for spk in spks))
+    shutil.copy(corpus.trials, place / "data/test/trials")
+    (place / "bin").mkdir()
+    for program in (*PROGRAMS, "svtk"):
+        script = f"{Path(__file__).with_name('kaldi_tools.py')} {program}" if program != "svtk" else "-m svtk"
+        (place / "bin" / program).write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+        (place / "bin" / program).chmod(0o755)
+    return place
+
+
+def run(block: str, place: Path) -> str:
+    """Run one block; gives its stdout."""
+    path = f"{place / 'bin'}:{os.environ['PATH']}"
+    words = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(words, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def vectors(rspecifier: str) -> dict[str, np.ndarray]:
+    with kaldi_native_io.SequentialFloatVectorReader(rspecifier) as reader:
+        return {key: np.array(vector) for key, vector in reader}
+
+
+def test_embeddings_for_the_plda_you_have(recipe, monkeypatch):
+    extract, kaldis, ours = blocks(1)
+    assert run(extract, recipe) == ""
+    theirs, mine = run(kaldis, recipe), run(ours, recipe)
+    monkeypatch.chdir(recipe)
+    means = [vectors(f"ark:exp/train/{name}.ark") for name in ("spk_embedding", "spk_mean")]
+    assert list(means[0]) == list(means[1]) == ["s0", "s1", "s2", "s3"]
+    for spk in means[0]:
+        np.testing.assert_allclose(means[0][spk], means[1][spk], rtol=1e-5, atol=1e-7)
+    counts = [(recipe / f"exp/train/{name}.ark").read_text().split() for name in ("num_utts", "spk_num_utts")]
+    assert counts[0] == counts[1] == ["s0", "4", "s1", "4", "s2", "4", "s3", "4"]
+    scores = [np.loadtxt(recipe / f"exp/test/{name}", usecols=2) for name in ("kaldi_scores", "scores")]
+    np.testing.assert_allclose(scores[0], scores[1] * 6, rtol=1e-4, atol=1e-4)  # embeddings of 6
+    assert [line for line in theirs.splitlines() if "EER" not in line] == mine.splitlines()[1:]
+
+
+def test_someone_elses_embeddings(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    their = recipe / "their"
+    their.mkdir()
+    rng = np.random.default_rng(3)
+    speakers = {f"spk{n}": rng.standard_normal(8) for n in range(4)}
+    rows = {f"{spk}-{i}": row + 0.1 * rng.standard_normal(8) for spk, row in speakers.items() for i in range(3)}
+    with kaldi_native_io.FloatVectorWriter("ark,scp:their/enroll.ark,their/enroll.scp") as writer:
+        for utt in (utt for utt in rows if utt[-1] != "2"):
+            writer.write(utt, rows[utt].astype(np.float32))
+    text = "".join(f"{u}  [ {' '.join(f'{x:.5f}' for x in row)} ]\n" for u, row in rows.items() if u[-1] == "2")
+    (their / "test.txt.gz").write_bytes(gzip.compress(text.encode()))
+    (their / "spk2utt").write_text("".join(f"{spk} {spk}-0 {spk}-1\n" for spk in speakers))
+    pairs = [(a, b) for a in speakers for b in speakers]
+    trials = "".join(f"{a} {b}-2 {'target' if a == b else 'nontarget'}\n" for a, b in pairs)
+    (their / "trials").write_text(trials)
+    files, streams = blocks(2)
+    assert json.loads(run(files, recipe))["eer"] == 0
+    for (a, b), line in zip(pairs, (their / "scores").read_text().splitlines(), strict=True):
+        mean, other = (rows[f"{a}-0"] + rows[f"{a}-1"]) / 2, rows[f"{b}-2"]
+        cosine = mean @ other / np.linalg.norm(mean) / np.linalg.norm(other)
+        assert line.split()[:2] == [a, f"{b}-2"] and float(line.split()[2]) == pytest.approx(cosine, abs=1e-4)
+    assert run(streams, recipe).startswith("EER          0.00 %")
