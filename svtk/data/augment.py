@@ -89,14 +89,14 @@ class Augmenter:
         source = self._sources[kind][rng.integers(len(self._sources[kind]))]
         room = source.num_samples - num_samples
         offset = int(rng.integers(room + 1)) if room > 0 else 0
-        piece = read_audio(source.wav, source.start + offset, min(num_samples, source.num_samples))
+        piece = read_audio(source.wav, source.start + offset, min(num_samples, source.num_samples), source.utt)
         return repeat_to(piece, num_samples)
 
     def _reverberate(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         index = int(rng.integers(len(self._sources["rirs"])))
         if index not in self._rirs:
             source = self._sources["rirs"][index]
-            rir = read_audio(source.wav, source.start, source.num_samples)
+            rir = read_audio(source.wav, source.start, source.num_samples, source.utt)
             self._rirs[index] = rir[np.abs(rir).argmax() :]  # from the direct sound on
         wet = fftconvolve(wav, self._rirs[index])[: len(wav)]
         power, wet_power = float(np.mean(wav**2)), float(np.mean(wet**2))

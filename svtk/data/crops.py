@@ -120,7 +120,8 @@ class CropDataset(Dataset):
 
     def _read(self, index: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
         item = self.items[index]
-        return read_audio(item.wav, item.start + start, item.num_samples if num_samples is None else num_samples)
+        size = item.num_samples if num_samples is None else num_samples
+        return read_audio(item.wav, item.start + start, size, item.utt)
 
     def _samples(self, index: int, start: int, num_samples: int) -> np.ndarray:
         if self._cache is not None:

@@ -3,58 +3,66 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 
 from svtk.data import SAMPLE_RATE
-from svtk.errors import AudioError, DataError
-from svtk.kaldi.datadir import Utterance, read_data_dir
+from svtk.data.audio import count_samples, is_pipe
+from svtk.errors import DataError
+from svtk.kaldi.datadir import DataDir, Utterance, read_data_dir
+from svtk.progress import progress
 
-__all__ = ["Located", "load_cuts", "locate", "write_cuts"]
+__all__ = ["END_TOLERANCE", "MANIFEST", "Located", "load_cuts", "locate", "manifest_is_current", "write_cuts"]
+
+#: the manifest's name in a data directory
+MANIFEST = "cuts.jsonl.gz"
+#: seconds by which a segment may end after its recording
+END_TOLERANCE = 0.01
 
 
-def _recording(utterance: Utterance, verified: bool = False) -> Recording:
-    if verified and utterance.end is None and utterance.duration is not None:
-        kind, source = (
-            ("command", utterance.wav[:-1].strip()) if utterance.wav.endswith("|") else ("file", utterance.wav)
-        )
-        sources = [AudioSource(type=kind, channels=[0], source=source)]
-        num_samples = round(utterance.duration * SAMPLE_RATE)
-    elif utterance.wav.endswith("|"):
-        sources = [AudioSource(type="command", channels=[0], source=utterance.wav[:-1].strip())]
-        num_samples = None
-        if utterance.end is None and utterance.duration is not None:
-            num_samples = round(utterance.duration * SAMPLE_RATE)
-        if num_samples is None:
-            from svtk.data.audio import read_audio
-
-            num_samples = len(read_audio(utterance.wav))
-    else:
-        import soundfile
-
-        sources = [AudioSource(type="file", channels=[0], source=utterance.wav)]
-        try:
-            info = soundfile.info(utterance.wav)
-        except (OSError, RuntimeError) as error:
-            raise AudioError("cannot read audio", path=utterance.wav, found=str(error)) from error
-        if info.samplerate != SAMPLE_RATE or info.channels != 1:
-            raise AudioError(
-                "wrong audio format",
-                path=utterance.wav,
-                found=f"{info.samplerate} Hz, {info.channels} channel(s)",
-                expected="16000 Hz mono",
-                mend="convert it, for example with svtk prepare-folder --convert",
-            )
-        if info.frames == 0:
-            raise AudioError("empty audio", path=utterance.wav, mend="remove the utterance")
-        num_samples = info.frames
+def _recording(utterance: Utterance, verified: bool) -> Recording:
+    wav, duration = utterance.wav, None
+    if is_pipe(wav):
+        duration = utterance.recording_duration
+    if duration is None and utterance.start == 0 and utterance.end is None and (verified or is_pipe(wav)):
+        duration = utterance.duration
+    num_samples = count_samples(wav, utterance.utt) if duration is None else round(duration * SAMPLE_RATE)
+    kind, name = ("command", wav.rstrip()[:-1].strip()) if is_pipe(wav) else ("file", wav)
+    sources = [AudioSource(type=kind, channels=[0], source=name)]
     return Recording(utterance.recording, sources, SAMPLE_RATE, num_samples, num_samples / SAMPLE_RATE)
+
+
+def _make_cuts(data: DataDir, verified: bool = False) -> Iterator[MonoCut]:
+    """The cuts of the Kaldi files; raises as :func:`write_cuts`."""
+    recordings: dict[str, Recording] = {}
+    for u in progress(data.utterances, f"manifest of {data.path}"):
+        recording = recordings.get(u.recording) or _recording(u, verified)
+        if u.start or u.end is not None:  # other segments may share it
+            recordings[u.recording] = recording
+        end = recording.duration if u.end is None else u.end
+        if end > recording.duration + END_TOLERANCE or u.start >= recording.duration:
+            raise DataError(
+                f"segment {u.utt!r} of {u.start:g} to {end:g} s is not within its recording",
+                path=data.path / "segments",
+                expected=f"at most {recording.duration:.3f} s, the end of {u.recording!r}",
+                mend="see svtk validate-data --check-audio",
+            )
+        end = min(end, recording.duration)
+        duration = round(end - u.start, 8)
+        supervision = SupervisionSegment(u.utt, recording.id, 0.0, duration, 0, speaker=u.spk, gender=u.gender)
+        yield MonoCut(u.utt, u.start, duration, 0, [supervision], recording=recording)
 
 
 def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet:
     """Make ``cuts.jsonl.gz`` from the Kaldi files of *data_dir*; one cut per utterance, in utt2spk's order.
+
+    A pipe's command is run only to learn a duration that neither reco2dur nor utt2dur tells. Entries of archives
+    (``file.ark:offset``) stand in the manifest as they stand in wav.scp; Lhotse itself cannot read those.
 
     Args:
         data_dir: a Kaldi data directory.
@@ -65,51 +73,75 @@ def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet
         the cuts, read lazily from the file.
 
     Raises:
-        DataError: the directory is inconsistent, or a segment ends after its recording.
+        DataError: the directory is inconsistent, or a segment is not within its recording.
         AudioError: an audio file is unreadable, empty or not 16 kHz mono.
     """
     data = read_data_dir(data_dir)
-    recordings: dict[str, Recording] = {}
-    final = data.path / "cuts.jsonl.gz"
-    part = data.path / ".part-cuts.jsonl.gz"
-    with CutSet.open_writer(part, overwrite=True) as writer:
-        for u in data.utterances:
-            recording = recordings.get(u.recording) or _recording(u, verified)
-            if u.end is not None:  # other segments may share it
-                recordings[u.recording] = recording
-            end = recording.duration if u.end is None else u.end
-            if end > recording.duration + 0.01:
-                raise DataError(
-                    f"segment {u.utt!r} ends at {end} s",
-                    path=data.path / "segments",
-                    expected=f"at most {recording.duration:.3f} s, the end of {u.recording!r}",
-                )
-            end = min(end, recording.duration)
-            duration = round(end - u.start, 8)
-            supervision = SupervisionSegment(u.utt, recording.id, 0.0, duration, 0, speaker=u.spk, gender=u.gender)
-            writer.write(MonoCut(u.utt, u.start, duration, 0, [supervision], recording=recording))
-    os.replace(part, final)
+    final = data.path / MANIFEST
+    part = data.path / f".part-{uuid.uuid4().hex}-{MANIFEST}"  # jobs of an array may all make it
+    try:
+        with CutSet.open_writer(part, overwrite=True) as writer:
+            for cut in _make_cuts(data, verified):
+                writer.write(cut)
+        os.replace(part, final)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     return CutSet.from_file(final)
 
 
+def manifest_is_current(data_dir: Path) -> bool:
+    """Whether the directory has a manifest that is no older than the Kaldi files it was made from."""
+    manifest = data_dir / MANIFEST
+    sources = [data_dir / name for name in ("wav.scp", "segments", "utt2spk", "utt2dur", "reco2dur", "spk2gender")]
+    return manifest.exists() and all(
+        not source.exists() or source.stat().st_mtime <= manifest.stat().st_mtime for source in sources
+    )
+
+
 def load_cuts(data_dir: str | os.PathLike) -> CutSet:
-    """The cuts of a data directory, one per utterance; made when missing or older than the Kaldi files.
+    """The cuts of a data directory, one per utterance.
+
+    Its manifest is made when missing or older than the Kaldi files; in a directory that may not be written to,
+    in memory only.
 
     Raises:
-        DataError: as :func:`write_cuts`; also a manifest that is damaged.
+        DataError: as :func:`write_cuts`; also a manifest that is damaged, or holds other than windows into
+            recordings of 16 kHz that are files or commands.
         AudioError: as :func:`write_cuts`.
     """
     path = Path(data_dir)
-    manifest = path / "cuts.jsonl.gz"
-    sources = [path / name for name in ("wav.scp", "segments", "utt2spk", "utt2dur", "spk2gender")]
-    if manifest.exists() and all(not s.exists() or s.stat().st_mtime <= manifest.stat().st_mtime for s in sources):
+    if manifest_is_current(path):
         try:
-            return CutSet.from_file(manifest).to_eager()
+            cuts = CutSet.from_file(path / MANIFEST).to_eager()
         except Exception as error:  # gzip, JSON and lhotse each fail in their own way
-            raise DataError(
-                f"damaged manifest: {type(error).__name__}: {error}", path=manifest, mend="remove it; it is made again"
-            ) from error
+            what = f"damaged manifest: {type(error).__name__}: {error}"
+            raise DataError(what, path=path / MANIFEST, mend="remove it; it is made again") from error
+        for number, cut in enumerate(cuts, 1):
+            if not _is_ours(cut):
+                raise DataError(
+                    f"cut {getattr(cut, 'id', None)!r} cannot be used",
+                    path=path / MANIFEST,
+                    line=number,
+                    expected="a MonoCut of at most one speaker into a 16 kHz recording that is a file or a command",
+                    mend="remove the manifest; it is made again",
+                )
+        return cuts
+    if path.is_dir() and not os.access(path, os.W_OK):
+        logging.info("%s cannot be written to: its manifest is made in memory", path)
+        return CutSet.from_cuts(_make_cuts(read_data_dir(path)))
     return write_cuts(path).to_eager()
+
+
+def _is_ours(cut: object) -> bool:
+    return (
+        isinstance(cut, MonoCut)
+        and cut.recording is not None
+        and not cut.recording.transforms
+        and cut.recording.sampling_rate == SAMPLE_RATE
+        and [source.type in ("file", "command") for source in cut.recording.sources] == [True]
+        and len(cut.supervisions) <= 1
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -173,7 +173,7 @@ def extract_targets(
         for item in progress(items, "teacher targets"):
             if all(item.utt in writer.done for writer in writers.values()):
                 continue
-            wav = repeat_to(read_audio(item.wav, item.start, item.num_samples), min_samples)
+            wav = repeat_to(read_audio(item.wav, item.start, item.num_samples, item.utt), min_samples)
             with torch.inference_mode():
                 states = model(torch.from_numpy(wav)[None].to(device))
             for layer, writer in writers.items():

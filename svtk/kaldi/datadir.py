@@ -15,7 +15,11 @@ __all__ = ["DataDir", "Utterance", "read_data_dir", "read_map", "write_data_dir"
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One utterance: ``wav`` is a path or a pipe (``command |``); start and end in seconds, end None = to the end."""
+    """One utterance of a recording.
+
+    ``wav`` is a path, ``path:offset`` or a pipe (``command |``); start, end and durations in seconds; end None:
+    to the end of the recording.
+    """
 
     utt: str
     spk: str
@@ -25,6 +29,7 @@ class Utterance:
     end: float | None = None
     duration: float | None = None
     gender: str | None = None
+    recording_duration: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +100,17 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
     durations: dict[str, float] = {}
     if (path / "utt2dur").exists():
         durations = _numbers(read_map(path / "utt2dur", "UTT SECONDS"), path / "utt2dur")
+    reco2dur: dict[str, float] = {}
+    if (path / "reco2dur").exists():
+        reco2dur = _numbers(read_map(path / "reco2dur", "RECORDING SECONDS"), path / "reco2dur")
     segments_path = path / "segments"
     spans: dict[str, tuple[str, float, float | None]] = {}
     if segments_path.exists():
         for number, (utt, rest) in enumerate(read_map(segments_path, "UTT RECORDING START END").items(), 1):
             fields = rest.split()
             try:
-                recording, start, end = fields[0], float(fields[1]), float(fields[2])
-            except (IndexError, ValueError):
+                recording, start, end = fields[0], *map(float, fields[1:])
+            except ValueError:
                 raise DataError(
                     "malformed segment",
                     path=segments_path,
@@ -148,7 +156,8 @@ def read_data_dir(path: str | os.PathLike) -> DataDir:
     utterances = []
     for utt, spk in utt2spk.items():
         reco, start, end = spans[utt]
-        utterances.append(Utterance(utt, spk, wavs[reco], reco, start, end, durations.get(utt), gender.get(spk)))
+        known = durations.get(utt), gender.get(spk), reco2dur.get(reco)
+        utterances.append(Utterance(utt, spk, wavs[reco], reco, start, end, *known))
     return DataDir(path, utterances)
 
 

@@ -40,7 +40,7 @@ def _read_ahead(
     with ThreadPoolExecutor(2) as pool:
 
         def submit() -> list[tuple[str, Future[np.ndarray]]]:
-            return [(item[0], pool.submit(read_audio, *item[1:])) for item in islice(iterator, batch_size)]
+            return [(item[0], pool.submit(read_audio, *item[1:], item[0])) for item in islice(iterator, batch_size)]
 
         batch = submit()
         while batch:

@@ -53,7 +53,7 @@ def cache_hidden(model: SpeakerModel, cuts: CutSet, copies: int, augmenter: Augm
     device = next(model.parameters()).device
     hidden = []
     for index, item in enumerate(progress(items, "hidden states")):
-        wav = repeat_to(read_audio(item.wav, item.start, item.num_samples), model.window_samples)
+        wav = repeat_to(read_audio(item.wav, item.start, item.num_samples, item.utt), model.window_samples)
         wavs = [wav, *(augmenter(wav, np.random.default_rng((seed, index, i))) for i in range(1, copies))]
         states = model.hidden_cover([torch.from_numpy(x).to(device) for x in wavs])
         hidden.append([torch.stack(copy).half().cpu() for copy in states])

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import io
 import shlex
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import soundfile
 
-from svtk.data.audio import read_audio, repeat_to
-from svtk.errors import AudioError, SvtkError
+from svtk.data.audio import count_samples, read_audio, repeat_to
+from svtk.errors import AudioError
 
 
 @pytest.fixture
@@ -59,10 +64,89 @@ def test_errors_name_the_file(tmp_path):
         read_audio(str(tmp_path / "stereo.wav"))
 
 
-def test_pipes_that_fail_are_errors(ramp):
-    for pipe in ("exit 3 |", "echo nonsense |", f"cat {shlex.quote(str(ramp))}; exit 3 |"):
-        with pytest.raises(SvtkError):
-            read_audio(pipe)
+@pytest.mark.parametrize("read", [read_audio, count_samples])
+def test_a_failing_pipe_names_its_utterance_and_command(ramp, read):
+    whole = f"cat {shlex.quote(str(ramp))}; exit 3 |"
+    for pipe, message in (("exit 3 |", "exit status 3"), (whole, "exit status 3"), ("echo nonsense |", "not recog")):
+        with pytest.raises(AudioError) as raised:
+            read(pipe, utt="ann-1")
+        assert f"{pipe}: cannot read audio of 'ann-1'" in str(raised.value) and message in str(raised.value)
+
+
+def test_a_pipe_that_failed_is_tried_again(tmp_path, ramp):
+    pipe = f"cat {tmp_path}/later.wav 2>/dev/null |"
+    with pytest.raises(AudioError):
+        read_audio(pipe)
+    (tmp_path / "later.wav").write_bytes(ramp.read_bytes())
+    assert count_samples(pipe) == 2000
+
+
+def test_segments_of_a_piped_recording_run_its_command_once(tmp_path, ramp):
+    def pipe(name):
+        return f"echo >> {tmp_path}/{name}; cat {shlex.quote(str(ramp))} |"
+
+    wanted = [(pipe(name), start, 100) for name in "abc" for start in range(0, 2000, 100)]
+    with ThreadPoolExecutor(2) as pool:  # as embeddings are read
+        parts = list(pool.map(lambda item: read_audio(*item), wanted))
+    assert [values(part) for part in parts] == [list(range(s, s + 100)) for _, s, _ in wanted]
+    assert [(tmp_path / name).read_text() for name in "abc"] == ["\n"] * 3
+
+
+def test_no_pipes(ramp, monkeypatch, tmp_path):
+    monkeypatch.setenv("SVTK_NO_PIPES", "1")
+    with pytest.raises(AudioError, match=r"cannot read audio of 'u': input pipes are refused"):
+        read_audio(f"touch {tmp_path}/ran; cat {shlex.quote(str(ramp))} |", utt="u")
+    assert not (tmp_path / "ran").exists()
+    assert count_samples(str(ramp)) == 2000
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF])
+def test_wav_headers_of_streams_tell_no_length(ramp, tmp_path, size):
+    """sox and ffmpeg cannot know the length when they begin to write to a pipe."""
+    data = bytearray(ramp.read_bytes())
+    assert data[36:40] == b"data"
+    data[4:8], data[40:44] = struct.pack("<I", min(size + 36, 0xFFFFFFFF)), struct.pack("<I", size)
+    (tmp_path / "stream.wav").write_bytes(data)
+    assert values(read_audio(f"cat {tmp_path}/stream.wav |", 10)) == list(range(10, 2000))
+
+
+def test_entries_of_wav_archives(tmp_path, ramp):
+    """As Kaldi's wav-copy writes them: key, space, RIFF; wav.scp has the offset after the space."""
+    archive, offsets = io.BytesIO(), []
+    for name, samples in (("a", np.arange(300)), ("b", np.arange(300, 400))):
+        archive.write(name.encode() + b" ")
+        offsets.append(archive.tell())
+        wav = io.BytesIO()
+        soundfile.write(wav, samples.astype(np.int16), 16000, format="WAV")
+        archive.write(wav.getvalue())
+    path = tmp_path / "wav.1.ark"
+    path.write_bytes(archive.getvalue())
+    first, second = (f"{path}:{offset}" for offset in offsets)
+    assert values(read_audio(first)) == list(range(300)) and count_samples(second) == 100
+    assert values(read_audio(second, 10, 20)) == list(range(310, 330))
+    for wrong in (f"{path}:{offsets[0] + 1}", f"{path}:9999", f"{tmp_path}/none.ark:2"):
+        with pytest.raises(AudioError, match=r"cannot read audio of 'u'"):
+            read_audio(wrong, utt="u")
+
+
+@pytest.mark.parametrize("program", ["sox", "ffmpeg"])
+def test_real_converters(ramp, program):
+    name = shlex.quote(str(ramp))
+    pipe = {
+        "sox": f"sox {name} -t wav -r 16000 -c 1 - |",
+        "ffmpeg": f"ffmpeg -nostdin -v 8 -i {name} -ac 1 -ar 16000 -f wav - |",
+    }[program]
+    if subprocess.run(["which", program], capture_output=True).returncode:
+        pytest.skip(f"{program} is not on PATH")
+    assert values(read_audio(pipe)) == list(range(2000))
+
+
+def test_a_python_one_liner_as_pipe():
+    program = (
+        "import sys, wave; w = wave.open(sys.stdout.buffer, 'wb'); w.setnchannels(1); w.setsampwidth(2); "
+        "w.setframerate(16000); w.setnframes(800); w.writeframesraw(bytes(1600))"
+    )
+    assert count_samples(f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} |") == 800
 
 
 def test_a_part_beyond_the_end(ramp):

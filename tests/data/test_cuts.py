@@ -89,7 +89,10 @@ def test_audio_is_read_where_a_cut_lies(data_dir):
 def test_a_segment_after_the_end(data_dir):
     segment(data_dir, "ann-1-x ann-1 0.1 1.2")
     (data_dir / "wav.scp").write_text((data_dir / "wav.scp").read_text().splitlines()[0] + "\n")
-    with pytest.raises(DataError, match=r"segments: segment 'ann-1-x' ends at 1\.2 s; expected at most 1\.000 s"):
+    with pytest.raises(
+        DataError,
+        match=r"segments: segment 'ann-1-x' of 0\.1 to 1\.2 s is not within its recording; expected at most 1\.000 s",
+    ):
         load_cuts(data_dir)
     assert not (data_dir / "cuts.jsonl.gz").exists()
 
@@ -119,8 +122,8 @@ def test_damaged_manifest(data_dir):
     ("samples", "rate", "message"),
     [
         (np.zeros(0), 16000, r"a\.wav: empty audio"),
-        (np.zeros(100), 8000, r"a\.wav: wrong audio format; found 8000 Hz, 1 channel.*prepare-folder --convert"),
-        (np.zeros((100, 2)), 16000, r"a\.wav: wrong audio format; found 16000 Hz, 2 channel"),
+        (np.zeros(100), 8000, r"a\.wav: wrong audio format of 'ann-1'; found 8000 Hz, mono.*prepare-folder --convert"),
+        (np.zeros((100, 2)), 16000, r"a\.wav: wrong audio format of 'ann-1'; found 16000 Hz, 2 channels"),
         (None, None, r"a\.wav: cannot read audio"),
     ],
 )
@@ -164,4 +167,93 @@ def test_files_that_disagree_are_named_with_their_line(data_dir, name, text, mes
     (data_dir / name).write_text(text)
     with pytest.raises(DataError, match=message):
         load_cuts(data_dir)
+    assert not (data_dir / "cuts.jsonl.gz").exists()
+
+
+def test_segments_of_pipes_to_the_end(data_dir):
+    """utt2dur is then the segment's duration, not the recording's."""
+    segment(data_dir, "bob-1-x bob-1 0.2 -1", "bob-1-y bob-1 0.1 0.45")
+    lines = (data_dir / "wav.scp").read_text().splitlines()
+    (data_dir / "wav.scp").write_text(lines[1] + "\n")
+    (data_dir / "utt2dur").write_text("bob-1-x 0.3\nbob-1-y 0.35\n")
+    assert summary(load_cuts(data_dir)) == [
+        ("bob-1-x", 0.2, 0.3, 8000, "ann"),
+        ("bob-1-y", 0.1, 0.35, 8000, "ann"),
+    ]
+
+
+def test_reco2dur_spares_a_pipe_its_measurement(data_dir):
+    segment(data_dir, "ann-1-x ann-1 0.1 0.35", "bob-1-y bob-1 0.1 0.45")
+    (data_dir / "reco2dur").write_text("ann-1 1.0\nbob-1 0.5\n")
+    wavs = (data_dir / "wav.scp").read_text().replace("cat ", f"touch {data_dir}/ran; cat ")
+    (data_dir / "wav.scp").write_text(wavs)
+    piped = list(load_cuts(data_dir))[1]
+    assert piped.recording.num_samples == 8000 and not (data_dir / "ran").exists()
+    item = locate(piped)
+    assert len(read_audio(item.wav, item.start, item.num_samples)) == 5600 and (data_dir / "ran").exists()
+
+
+def test_a_failing_pipe_names_its_utterance(data_dir):
+    (data_dir / "utt2dur").unlink()
+    (data_dir / "wav.scp").write_text(f"ann-1 {data_dir.parent}/a.wav\nbob-1 sph2pipe_is_not_here -f wav b.sph |\n")
+    with pytest.raises(AudioError, match=r"sph2pipe_is_not_here .*cannot read audio of 'bob-1': .*exit status 127"):
+        load_cuts(data_dir)
+    assert not [path for path in data_dir.iterdir() if "cuts" in path.name]
+
+
+def test_entries_of_wav_archives(data_dir):
+    data = (data_dir.parent / "a.wav").read_bytes()
+    (data_dir / "wav.ark").write_bytes(b"ann-1 " + data + b"bob-1 " + data)
+    offset = 6 + len(data) + 6
+    (data_dir / "wav.scp").write_text(f"ann-1 {data_dir}/wav.ark:6\nbob-1 {data_dir}/wav.ark:{offset}\n")
+    (data_dir / "utt2dur").unlink()
+    items = [locate(cut) for cut in load_cuts(data_dir)]
+    assert [item.num_samples for item in items] == [16000, 16000]
+    assert len(read_audio(items[1].wav, items[1].start, items[1].num_samples)) == 16000
+
+
+def rewrite(manifest, change):
+    with gzip.open(manifest, "rt") as file:
+        rows = [json.loads(line) for line in file]
+    change(rows)
+    with gzip.open(manifest, "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_manifest_of_others_runs_nothing_without_pipes(data_dir, monkeypatch):
+    load_cuts(data_dir)
+    command = f"touch {data_dir}/ran; cat {shlex.quote(str(data_dir.parent / 'a.wav'))}"
+
+    def commands(rows):
+        rows[0]["recording"]["sources"][0].update(type="command", source=command)
+        rows[1]["recording"]["sources"][0].update(type="file", source=command + " |")
+
+    rewrite(data_dir / "cuts.jsonl.gz", commands)
+    monkeypatch.setenv("SVTK_NO_PIPES", "1")
+    for item in map(locate, load_cuts(data_dir)):
+        with pytest.raises(AudioError, match="input pipes are refused"):
+            read_audio(item.wav, utt=item.utt)
+    assert not (data_dir / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row["recording"]["sources"][0].update(type="url", source="http://localhost/a.wav"),
+        lambda row: row["recording"].update(sampling_rate=8000, num_samples=4000),
+        lambda row: row["recording"].update(transforms=[{"name": "Speed", "kwargs": {"factor": 1.1}}]),
+        lambda row: row["supervisions"].append({**row["supervisions"][0], "id": "other"}),
+        lambda row: row.pop("recording"),
+    ],
+)
+def test_a_manifest_that_svtk_cannot_follow(data_dir, change):
+    load_cuts(data_dir)
+    rewrite(data_dir / "cuts.jsonl.gz", lambda rows: change(rows[1]))
+    with pytest.raises(DataError, match=r"cuts\.jsonl\.gz:2: cut 'bob-1' cannot be used; expected a MonoCut"):
+        load_cuts(data_dir)
+
+
+def test_a_directory_that_may_not_be_written_to(data_dir, monkeypatch):
+    monkeypatch.setattr(cuts.os, "access", lambda path, mode: False)
+    assert summary(load_cuts(data_dir)) == [("ann-1", 0, 1.0, 16000, "ann"), ("bob-1", 0, 0.5, 8000, "bob")]
     assert not (data_dir / "cuts.jsonl.gz").exists()
