@@ -74,3 +74,21 @@ def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
     trials = click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
     valid = click.option("--valid", required=True, type=existing_dir, help="Validation data directory.")
     return valid(trials(noise(function)))
+
+
+def no_pipes_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--no-pipes``, which needs no argument of *function*: it holds for the whole process and its children."""
+    return click.option(
+        "--no-pipes",
+        is_flag=True,
+        expose_value=False,
+        callback=_refuse_pipes,
+        help="Run no command to read data: for wav.scp, scp files and manifests of strangers, which may name some.",
+    )(function)
+
+
+def _refuse_pipes(_context: click.Context, _parameter: click.Parameter, no_pipes: bool) -> None:
+    if no_pipes:
+        from svtk.kaldi.streams import refuse_pipes
+
+        refuse_pipes()

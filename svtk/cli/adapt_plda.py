@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._options import no_pipes_option
+
 
 @click.command(
     epilog="\b\nExample:\n  svtk adapt-plda --mean scp:exp/new/embeddings.scp --lda exp/transform.mat \\\n"
@@ -36,6 +38,7 @@ import click
     help="How much the distance of the two means counts as variance.",
 )
 @click.option("--binary/--text", default=True, show_default=True, help="Layout of PLDA_OUT.")
+@no_pipes_option
 @click.argument("plda")
 @click.argument("rspecifier")
 @click.argument("plda_out")

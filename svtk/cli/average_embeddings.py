@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._options import no_pipes_option
+
 
 @click.command(
     epilog="\b\nExample:\n  svtk average-embeddings data/train/spk2utt scp:exp/embeddings.scp \\\n"
     "    ark:exp/spk_embeddings.ark ark,t:exp/num_utts.ark"
 )
 @click.option("--length-normalize", is_flag=True, help="Scale each embedding to length 1 first.")
+@no_pipes_option
 @click.argument("spk2utt")
 @click.argument("rspecifier")
 @click.argument("wspecifier")

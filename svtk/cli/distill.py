@@ -6,6 +6,7 @@ from svtk.cli._options import (
     config_options,
     device_option,
     existing_dir,
+    no_pipes_option,
     num_threads_option,
     seed_option,
     validation_options,
@@ -24,6 +25,7 @@ from svtk.cli._options import (
 @seed_option
 @device_option
 @num_threads_option
+@no_pipes_option
 @click.argument("model_dir", type=click.Path(file_okay=False))
 def command(config, overrides, train_dir, valid, valid_trials, teacher, targets, noise, seed, device, model_dir):
     """Distill a student with its backend from a teacher (OS-KDFT).

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import device_option, existing_dir, num_threads_option
+from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option
 
 
 @click.command(
@@ -29,6 +29,7 @@ from svtk.cli._options import device_option, existing_dir, num_threads_option
 )
 @device_option
 @num_threads_option
+@no_pipes_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("out_dir", type=click.Path(file_okay=False))
 def command(teacher, layers, compress, min_duration, device, data_dir, out_dir):

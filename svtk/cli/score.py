@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._options import no_pipes_option
+
 
 @click.command(
     epilog="\b\nExample:\n  svtk score data/trials/vox1_o scp:exp/embeddings.scp scp:exp/embeddings.scp exp/scores\n"
     "  svtk score trials scp:exp/enroll.scp 'ark:copy-vector ark:test.txt ark:- |' -"
 )
-@click.option("--mean", metavar="RSPECIFIER", help="Subtract the mean of these vectors from both sides first.")
+@click.option(
+    "--mean", metavar="FILE|RSPECIFIER", help="Subtract this vector, or the mean of this table, from both sides first."
+)
+@no_pipes_option
 @click.argument("trials")
 @click.argument("enroll_rspecifier")
 @click.argument("test_rspecifier")

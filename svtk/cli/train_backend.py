@@ -6,6 +6,7 @@ from svtk.cli._options import (
     config_options,
     device_option,
     existing_dir,
+    no_pipes_option,
     num_threads_option,
     seed_option,
     validation_options,
@@ -22,6 +23,7 @@ from svtk.cli._options import (
 @seed_option
 @device_option
 @num_threads_option
+@no_pipes_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("model_dir", type=click.Path(file_okay=False))
 def command(config, overrides, student, valid, valid_trials, noise, seed, device, data_dir, model_dir):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._options import no_pipes_option
+
 
 @click.command(
     epilog="\b\nExample:\n  svtk train-plda --mean-out exp/mean.vec --lda-dim 150 --lda-out exp/transform.mat \\\n"
@@ -26,6 +28,7 @@ import click
     "--num-iters", type=click.IntRange(min=1), default=10, show_default=True, help="Iterations of EM, as Kaldi's."
 )
 @click.option("--binary/--text", default=True, show_default=True, help="Layout of PLDA.")
+@no_pipes_option
 @click.argument("spk2utt")
 @click.argument("rspecifier")
 @click.argument("plda")
