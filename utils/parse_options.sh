@@ -56,7 +56,7 @@ _options_config() {
   while [[ $# -gt 0 && $1 == --?* ]]; do
     if [[ $1 == --config=* || ($1 == --config && $# -gt 1) ]]; then
       if [[ $1 == *=* ]]; then file=${1#*=}; else file=$2; fi
-      [ -f "$file" ] && [ -r "$file" ] || _options_error "option --config: no readable file '$file'"
+      [ -r "$file" ] && [ ! -d "$file" ] || _options_error "option --config: no readable file '$file'"
       [[ $file == */* ]] || file=./$file
       # shellcheck disable=SC1090  # the caller's
       . "$file"
