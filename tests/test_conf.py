@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from svtk.config import from_mapping, load_config
-from svtk.registry import configure
+from svtk.models.teacher import teacher_spec
+from svtk.registry import configure, names
 from svtk.train.backend import BackendConfig
 from svtk.train.distill import DistillConfig, kd_components
 from svtk.train.teacher import TeacherConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-FILES = sorted(CONF.glob("*.yaml"))
+ALL = sorted(CONF.glob("*.yaml"))
+FILES = [file for file in ALL if not file.name.startswith("teacher_")]  # of a verb
+TEACHERS = [file.name for file in ALL if file.name.startswith("teacher_")]  # of --teacher
 
 
 def config_class(name: str) -> type:
@@ -42,7 +45,18 @@ def test_accepted(name):
         kd_components(config)
 
 
-@pytest.mark.parametrize("name", [file.name for file in FILES])
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_teacher(name):
+    spec = teacher_spec(CONF / name)
+    assert configure("teachers", spec).config.source == spec["source"] and "/" in spec["source"]
+    assert name.startswith(f"teacher_{spec['name']}")
+
+
+def test_every_kind_of_teacher_has_one():
+    assert {teacher_spec(CONF / name)["name"] for name in TEACHERS} == set(names("teachers"))
+
+
+@pytest.mark.parametrize("name", [file.name for file in ALL])
 def test_says_what_it_is(name):
     first = (CONF / name).read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ") and first.endswith((".", ":"))

@@ -20,7 +20,7 @@ from svtk.cli._options import (
 @config_options
 @click.option("--train", "train_dir", required=True, type=existing_dir, help="Training data directory.")
 @validation_options
-@click.option("--teacher", help="Teacher (hub name or directory), run in the loop.")
+@click.option("--teacher", help="Teacher (hub name, directory or YAML), run in the loop.")
 @click.option("--targets", type=existing_dir, help="Output of extract-targets, instead of a teacher in the loop.")
 @seed_option
 @device_option

@@ -9,7 +9,7 @@ from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_
     epilog="\b\nExample:\n  svtk extract-targets --teacher exp/teacher --layers last --compress auto \\\n"
     "    --min-duration 2.0 data/train exp/targets"
 )
-@click.option("--teacher", required=True, help="Hub name, Hugging Face directory or a teacher's MODEL_DIR.")
+@click.option("--teacher", required=True, help="Hub name, Hugging Face directory, MODEL_DIR or YAML.")
 @click.option(
     "--layers", default="last", show_default=True, help="last, all, or numbers such as 0,3,6 (0: projected features)."
 )

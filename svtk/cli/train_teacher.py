@@ -18,7 +18,7 @@ from svtk.cli._options import (
     "    --valid-trials data/trials/valid data/train exp/teacher"
 )
 @config_options
-@click.option("--encoder", help="Pretrained encoder (hub name or directory): train only a backend on it.")
+@click.option("--encoder", help="Pretrained encoder (hub name, directory or YAML): train only a backend on it.")
 @validation_options
 @seed_option
 @device_option

@@ -123,15 +123,6 @@ def extract_targets(
     items = [locate(cut) for cut in load_cuts(data_dir)]
     min_samples = round(min_duration * SAMPLE_RATE)
     frames = {item.utt: model.num_frames(max(item.num_samples, min_samples)) for item in items}
-    longest = max(frames, key=frames.__getitem__)
-    if model.max_frames is not None and frames[longest] > model.max_frames:
-        raise DataError(
-            f"{longest!r} is too long for the teacher",
-            path=data_dir,
-            found=f"{frames[longest] * 0.02:.2f} s",
-            expected=f"at most {model.max_frames * 0.02:.2f} s",
-            mend="cut it into segments, or remove it",
-        )
     if _complete(out, info, frames):
         log.info("%s: teacher targets are complete; nothing to do", out)
         return

@@ -1,4 +1,4 @@
-"""Find out what a teacher is, from a hub name, a Hugging Face directory or an svtk MODEL_DIR."""
+"""Find out what a teacher is, from a hub name, a Hugging Face directory, an svtk MODEL_DIR or a YAML file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from svtk.config import from_mapping, load_yaml
+from svtk.config import from_mapping, load_config, load_yaml
 from svtk.errors import ModelError
 from svtk.models.speaker_model import ModelConfig, located
 from svtk.registry import configure, names
@@ -20,13 +20,18 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
 
     Args:
         source: a hub name such as ``microsoft/wavlm-large``, a directory that Hugging Face saved
-            (config.json), or an svtk teacher's MODEL_DIR (config.yaml).
+            (config.json), an svtk teacher's MODEL_DIR (config.yaml), or a YAML file of a teacher's name, source
+            (a directory may be relative to the file) and options.
 
     Raises:
-        ConfigError: the config.yaml of a MODEL_DIR is wrong.
+        ConfigError: the YAML file, or the config.yaml of a MODEL_DIR, is wrong.
         ModelError: it is none of these, or an architecture that svtk has no teacher for.
     """
     path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        mapping = load_config(path)
+        configure("teachers", mapping, "teacher", path)
+        return located(mapping, path.parent)
     if (path / "config.yaml").exists():
         file = path / "config.yaml"
         config = from_mapping(ModelConfig, load_yaml(file), path=file)
@@ -52,11 +57,12 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
                 mend="give an existing directory or check the hub name and the network",
             ) from error
     known = names("teachers")
-    if model_type not in known:
+    name = str(model_type).replace("-", "_")
+    if name not in known:
         raise ModelError(
             "no teacher of this architecture", path=source, found=repr(model_type), expected=", ".join(known)
         )
-    return {"name": model_type, "source": str(source)}
+    return {"name": name, "source": str(source)}
 
 
 def load_teacher(source: str | os.PathLike, *, frozen: bool = True) -> Any:

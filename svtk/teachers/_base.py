@@ -56,13 +56,11 @@ class Teacher(nn.Module):
     Attributes:
         hidden_dim: H, channels of a hidden state.
         num_hidden: L+1, number of hidden states; state 0 is the projected features.
-        max_frames: the longest wav it hears, in frames of 20 ms; None where there is no end.
         frozen: a frozen teacher has no gradients and stays in evaluation mode.
     """
 
     hidden_dim: int
     num_hidden: int
-    max_frames: int | None = None
 
     def __init__(self, frozen: bool):
         super().__init__()
@@ -82,7 +80,7 @@ class Teacher(nn.Module):
         raise NotImplementedError
 
     def forward(self, wav: Tensor) -> list[Tensor]:
-        """wav (B, N) at 16 kHz in [-1, 1] to L+1 hidden states (B, T, H)."""
+        """wav (B, N) at 16 kHz in [-1, 1], of any length, to L+1 hidden states (B, T, H)."""
         raise NotImplementedError
 
     def save_pretrained(self, directory: str) -> None:

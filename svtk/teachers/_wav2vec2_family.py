@@ -1,9 +1,12 @@
-"""WavLM, HuBERT and wav2vec 2.0 through SpeechBrain's Hugging Face lobes, which share one interface."""
+"""WavLM, HuBERT, wav2vec 2.0 and data2vec-audio through SpeechBrain's Hugging Face lobes, which share one interface."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import warnings
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +20,8 @@ from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transf
 
 __all__ = ["Config", "Wav2Vec2Teacher", "open_lobe", "save_feature_extractor"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -29,7 +34,8 @@ class Config:
 class Wav2Vec2Teacher(Teacher):
     """Any model of the wav2vec 2.0 family; its preprocessor says whether the wav is normalised first.
 
-    The last hidden state is that after the encoder's last layer norm, as it is of the students.
+    Normalised is a whole wav (crop or utterance), to zero mean and unit variance. The last hidden state is that
+    after the encoder's last layer norm, as it is of the students.
     """
 
     def __init__(self, lobe: Wav2Vec2, frozen: bool):
@@ -61,9 +67,27 @@ class Wav2Vec2Teacher(Teacher):
 
 
 def _loading(lobe_class: type[Wav2Vec2]) -> type[Wav2Vec2]:
-    """The lobe, except that it loads in float32 whatever was stored and notes in ``loaded`` what was missing."""
+    """The lobe, except that it loads in float32 whatever was stored and notes in ``loaded`` what was missing.
+
+    A directory without preprocessor_config.json is taken for a published model of its architecture: all of them
+    normalise the wav but the WavLMs whose first convolution has a group norm (Base and Base+).
+    """
 
     class Lobe(lobe_class):
+        def load_feature_extractor(self, source: str, cache_dir: str, **options: Any) -> None:
+            directory = Path(source)
+            files = ("preprocessor_config.json", "processor_config.json")
+            if not directory.is_dir() or any((directory / name).exists() for name in files):
+                super().load_feature_extractor(source, cache_dir, **options)
+                return
+            raw = self.config.model_type == "wavlm" and self.config.feat_extract_norm == "group"
+            log.warning(
+                "%s: no preprocessor_config.json; the wav is %s, as published models of this architecture have it",
+                source,
+                "left as it is" if raw else "normalised to zero mean and unit variance",
+            )
+            self.feature_extractor = Wav2Vec2FeatureExtractor(do_normalize=not raw, return_attention_mask=False)
+
         def _from_pretrained(self, source: str, save_path: str, *_: Any, **__: Any) -> None:
             self.model, self.loaded = AutoModel.from_pretrained(
                 source, config=self.config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
@@ -84,7 +108,7 @@ def open_lobe(lobe_class: type[Wav2Vec2], config: Config, frozen: bool) -> Wav2V
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # a method that SpeechBrain calls was renamed
             lobe = _loading(lobe_class)(config.source, cache_dir, output_all_hiddens=True, freeze=frozen)
-    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError, UnpicklingError) as error:
         raise cannot_load(config.source, error) from error
     check_loaded(config.source, lobe.loaded)
     return Wav2Vec2Teacher(lobe, frozen)

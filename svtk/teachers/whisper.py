@@ -1,12 +1,14 @@
 """Whisper's encoder (Radford et al., 2022) as a teacher (Miara, Lepage and Dehak, Interspeech 2024).
 
-transformers insists on 30 s of input. The encoder does not need it: shorter input takes the first
-positions of its embedding, and costs in proportion.
+Whisper was trained on 30 s, shorter audio padded with silence, and transformers insists on it. The encoder does
+not need it: shorter input takes the first positions of its embedding, and costs in proportion. Longer audio is
+heard in windows of 30 s.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,8 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from svtk.data import FRAME
 from svtk.data.features import LogMel
-from svtk.errors import ModelError
 from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transformers
 
 __all__ = ["Config", "WhisperTeacher", "build"]
@@ -24,21 +26,31 @@ __all__ = ["Config", "WhisperTeacher", "build"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """``source``: a Hugging Face hub name or a local directory, of the encoder or the whole model."""
+    """Options.
+
+    ``source``: a Hugging Face hub name or a local directory, of the encoder or the whole model; ``cache_dir``: where
+    downloads go; ``pad``: audio is padded with silence to 30 s, and the hidden states cut to its length, exactly as
+    transformers computes them, at the cost of 30 s whatever the length.
+    """
 
     source: str
     cache_dir: str | None = None
+    pad: bool = False
 
 
 class WhisperTeacher(Teacher):
-    """wav (B, N), at most 30 s, to hidden states (B, T, H); the last one is layer-normed, as transformers has it."""
+    """wav (B, N) to hidden states (B, T, H); the last one is layer-normed, as transformers has it.
 
-    def __init__(self, encoder: WhisperEncoder, frozen: bool):
+    Beyond the encoder's positions (30 s) the wav is heard in windows of just so many frames; the last window ends
+    with the wav and gives only the frames that the one before did not.
+    """
+
+    def __init__(self, encoder: WhisperEncoder, pad: bool, frozen: bool):
         super().__init__(frozen)
-        self.encoder = encoder
+        self.encoder, self.pad = encoder, pad
         self.hidden_dim = encoder.config.d_model
         self.num_hidden = encoder.config.encoder_layers + 1
-        self.max_frames = encoder.config.max_source_positions
+        self.window_frames = encoder.config.max_source_positions
         self.log_mel = LogMel(encoder.config.num_mel_bins)
         self.freeze_if_asked()
 
@@ -46,23 +58,23 @@ class WhisperTeacher(Teacher):
         return (num_samples // LogMel.hop + 1) // 2
 
     def forward(self, wav: Tensor) -> list[Tensor]:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self.encode(self.log_mel(wav))
+        frames = self.num_frames(wav.shape[1])
+        size = min(frames, self.window_frames)
+        parts, done = [], 0
+        for start in (*range(0, frames - size, size), frames - size):
+            window = wav[:, start * FRAME : None if start + size == frames else (start + size) * FRAME]
+            if self.pad:
+                window = F.pad(window, (0, self.window_frames * FRAME - window.shape[1]))
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+                hidden = self.encode(self.log_mel(window))
+            parts.append([state[:, done - start : size] for state in hidden])
+            done = start + size
+        return [torch.cat(states, dim=1) for states in zip(*parts, strict=True)]
 
     def encode(self, features: Tensor) -> list[Tensor]:
-        """Log-mel (B, M, frames) to hidden states.
-
-        Raises:
-            ModelError: the input is longer than the encoder's positions.
-        """
+        """Log-mel (B, M, frames), at most 30 s, to hidden states."""
         encoder = self.encoder
         x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features)))).transpose(1, 2)  # (B, T, H)
-        if x.shape[1] > self.max_frames:
-            raise ModelError(
-                "audio too long for Whisper",
-                found=f"{x.shape[1] * 0.02:.2f} s",
-                expected=f"at most {self.max_frames * 0.02:.2f} s",
-            )
         hidden = [x + encoder.embed_positions.weight[: x.shape[1]]]
         for layer in encoder.layers:
             out = layer(hidden[-1], None)
@@ -90,7 +102,7 @@ def build(config: Config, *, frozen: bool = True) -> WhisperTeacher:
             output_loading_info=True,
             key_mapping={r"^(model\.)?encoder\.": ""},  # of a whole model, as the hub has it
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise cannot_load(config.source, error) from error
     check_loaded(config.source, info)
-    return WhisperTeacher(encoder, frozen)
+    return WhisperTeacher(encoder, config.pad, frozen)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
     Wav2Vec2Config,
@@ -20,6 +22,7 @@ FAMILY = {
     "wavlm": (WavLMConfig, WavLMModel),
     "hubert": (HubertConfig, HubertModel),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "data2vec_audio": (Data2VecAudioConfig, Data2VecAudioModel),
 }
 SIZES = {
     "hidden_size": 16,
