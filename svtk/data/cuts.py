@@ -11,18 +11,14 @@ from pathlib import Path
 
 from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 
-from svtk.data import SAMPLE_RATE
+from svtk.data import END_TOLERANCE, SAMPLE_RATE
 from svtk.data.audio import count_samples, is_pipe
+from svtk.data.manifest import MANIFEST, is_current
 from svtk.errors import DataError
 from svtk.kaldi.datadir import DataDir, Utterance, read_data_dir
 from svtk.progress import progress
 
-__all__ = ["END_TOLERANCE", "MANIFEST", "Located", "load_cuts", "locate", "manifest_is_current", "write_cuts"]
-
-#: the manifest's name in a data directory
-MANIFEST = "cuts.jsonl.gz"
-#: seconds by which a segment may end after its recording
-END_TOLERANCE = 0.01
+__all__ = ["Located", "load_cuts", "locate", "write_cuts"]
 
 
 def _recording(utterance: Utterance, verified: bool) -> Recording:
@@ -90,15 +86,6 @@ def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet
     return CutSet.from_file(final)
 
 
-def manifest_is_current(data_dir: Path) -> bool:
-    """Whether the directory has a manifest that is no older than the Kaldi files it was made from."""
-    manifest = data_dir / MANIFEST
-    sources = [data_dir / name for name in ("wav.scp", "segments", "utt2spk", "utt2dur", "reco2dur", "spk2gender")]
-    return manifest.exists() and all(
-        not source.exists() or source.stat().st_mtime <= manifest.stat().st_mtime for source in sources
-    )
-
-
 def load_cuts(data_dir: str | os.PathLike) -> CutSet:
     """The cuts of a data directory, one per utterance.
 
@@ -111,7 +98,7 @@ def load_cuts(data_dir: str | os.PathLike) -> CutSet:
         AudioError: as :func:`write_cuts`.
     """
     path = Path(data_dir)
-    if manifest_is_current(path):
+    if is_current(path):
         try:
             cuts = CutSet.from_file(path / MANIFEST).to_eager()
         except Exception as error:  # gzip, JSON and lhotse each fail in their own way

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.text import read_text, write_text
 
-__all__ = ["Scores", "Trials", "read_scores", "read_trials", "write_scores", "write_trials"]
+__all__ = ["Scores", "Trials", "read_scores", "read_trials", "trial_lines", "write_scores", "write_trials"]
 
 _LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
 
@@ -48,11 +49,13 @@ def _rows(path: str) -> list[list[str]]:
     return [line.split() for line in read_text(path)]
 
 
-def read_trials(path: str | os.PathLike) -> Trials:
-    """Read a trial list of either layout, labelled or not.
+def trial_lines(path: str | os.PathLike) -> Iterator[tuple[str, str, bool | None] | DataError]:
+    """Yield, for each line of a trial list, its enrol and test side and label, or the error that it is malformed.
+
+    The first line tells the layout of all.
 
     Raises:
-        DataError: empty list, or a line that does not fit the layout of the first (file:line named).
+        DataError: the list is empty or cannot be read.
     """
     path = os.fspath(path)
     rows = _rows(path)
@@ -61,18 +64,30 @@ def read_trials(path: str | os.PathLike) -> Trials:
     width = len(rows[0])
     voxceleb = width == 3 and rows[0][0] in ("0", "1") and rows[0][2] not in _LABELS
     expected = "'1|0 ENROLL TEST'" if voxceleb else "'ENROLL TEST'" if width == 2 else "'ENROLL TEST target|nontarget'"
-    enroll, test, labels = [], [], []
     for number, row in enumerate(rows, 1):
         label = None
         if len(row) == width == 3:
             label = _LABELS.get(row[0] if voxceleb else row[2])
         if len(row) != width or width not in (2, 3) or (width == 3 and label is None):
-            raise DataError("malformed trial", path=path, line=number, found=repr(" ".join(row)), expected=expected)
-        sides = row[1:] if voxceleb else row[:2]
-        enroll.append(sides[0])
-        test.append(sides[1])
-        labels.append(label)
-    return Trials(enroll, test, np.array(labels, dtype=bool) if width == 3 else None)
+            yield DataError("malformed trial", path=path, line=number, found=repr(" ".join(row)), expected=expected)
+        else:
+            yield (row[1], row[2], label) if voxceleb else (row[0], row[1], label)
+
+
+def read_trials(path: str | os.PathLike) -> Trials:
+    """Read a trial list of either layout, labelled or not.
+
+    Raises:
+        DataError: empty list, or a line that does not fit the layout of the first (file:line named).
+    """
+    enroll, test, labels = [], [], []
+    for line in trial_lines(path):
+        if isinstance(line, DataError):
+            raise line
+        enroll.append(line[0])
+        test.append(line[1])
+        labels.append(line[2])
+    return Trials(enroll, test, None if labels[0] is None else np.array(labels, dtype=bool))
 
 
 def write_trials(path: str | os.PathLike, trials: Trials) -> None:
