@@ -1,7 +1,9 @@
 """Whisper's encoder (Radford et al., 2022) as a teacher (Miara, Lepage and Dehak, Interspeech 2024).
 
 Whisper was trained on 30 s, shorter audio padded with silence, and transformers insists on it. The encoder does
-not need it: shorter input takes the first positions of its embedding, and costs in proportion. Longer audio is
+not need it: shorter input takes the first positions of its embedding, and costs in proportion. The hidden states
+are then not quite those of padded audio: on English speech of 2 to 3.5 s Whisper-base's agree with them to a mean
+cosine of 0.996 in layer 1, 0.98 in layer 3 and 0.9 in the last (``pad: true`` gives the others). Longer audio is
 heard in windows of 30 s.
 """
 
