@@ -195,7 +195,7 @@ is_done() {
 }
 
 run_split() {
-  local split=$work/split/JOB word words=() job name left=() jobs=("JOB=1:$nj") before=() after=('&&' touch "$(protected "$work/done.JOB")")
+  local split=$work/split/JOB word words=() job name pause left=() jobs=("JOB=1:$nj") before=() after=('&&' touch "$(protected "$work/done.JOB")")
   if [ -d "$input" ]; then
     [ "$per_spk" = true ] || words=(--per-utt)
     [ -d "$work/split" ] || split_data.sh "${words[@]}" "$input" "$nj" "$work/split"
@@ -221,8 +221,13 @@ run_split() {
     done
     log_file=$log_name
     [ "$cmd" != run ] || cmd=run_local.sh
-    launch "${words[@]}" || true  # the jobs' own marks say more
+    local status=0
+    launch "${words[@]}" || status=$?
     restore_logs
+    for pause in 1 1 2 3; do  # all ended well, but a mark made on another machine may come late
+      if [ "$status" -ne 0 ] || all_marked "${left[@]}"; then break; fi
+      sleep "$pause"
+    done
     report_failed "${left[@]}"
   fi
   merge_outputs
@@ -242,11 +247,7 @@ all_marked() {
 
 # Fail unless jobs $@ ended well and gave what they should.
 report_failed() {
-  local job problem failed=() first='' pause
-  for pause in 1 1 2 3; do  # a mark made on another machine may come late
-    if [[ $cmd == *run_local.sh* || $cmd == *run.pl* ]] || all_marked "$@"; then break; fi
-    sleep "$pause"
-  done
+  local job problem failed=() first=''
   for job in "$@"; do
     if [ ! -e "$work/done.$job" ]; then
       problem=$(grep -a '^Error: ' "$(job_name "$log_name" "$job")" 2> /dev/null | tail -n 1) || true

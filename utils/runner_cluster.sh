@@ -1,4 +1,4 @@
-# shellcheck disable=SC2154  # runner.sh sets them
+# shellcheck disable=SC2154,SC2004  # runner.sh sets them; asked has names for keys
 # Sourced by run_sge.sh and run_slurm.sh after runner.sh: an engine's options, the script it runs, and the waiting.
 #
 # How --mem and the others become options of the engine is said by lines of Kaldi's queue.conf and slurm.conf, in the
@@ -88,13 +88,13 @@ cluster_run() {
   job=${BASH_REMATCH[2]}
   # shellcheck disable=SC2064  # the job's number is known now
   trap "trap - INT TERM HUP; $2 $job; echo '$runner: stopped; job $job was cancelled' >&2; exit 1" INT TERM HUP
-  pause=1
+  SECONDS=0 pause=1
   while "$1" "$job"; do
     sleep "$pause" &
     wait $!  # a trap interrupts wait, not sleep
-    pause=$((pause < 10 ? pause + 1 : 10))
+    pause=$((SECONDS < 60 ? 1 : 5))
   done
-  for pause in 1 1 2 3 4; do  # a file of another machine may come late
+  for pause in 1 1 2 3; do  # a file of another machine may come late
     [[ " $(for id in "${wanted[@]}"; do job_state "$id"; done) " != *incomplete* ]] && break
     sleep "$pause"
   done
