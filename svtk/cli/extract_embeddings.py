@@ -8,7 +8,7 @@ from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_
 @click.command(
     epilog="\b\nExample:\n  svtk extract-embeddings exp/sv_mixer data/test \\\n"
     "    ark,scp:exp/embeddings.ark,exp/embeddings.scp\n"
-    "  svtk extract-embeddings exp/sv_mixer scp:wav.scp ark,t:-"
+    "  svtk extract-embeddings exp/sv_mixer 'ark:wav-copy scp:wav.scp ark:- |' ark,t:-"
 )
 @click.option(
     "--windows",
@@ -36,7 +36,8 @@ from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_
 def command(windows, num_crops, batch_size, device, model_dir, source, wspecifier):
     """Extract one embedding per utterance.
 
-    MODEL_DIR is a student or a teacher; the input is a data directory or scp:wav.scp (files or pipes).
+    MODEL_DIR is a student or a teacher. The input is a data directory; scp:wav.scp, whose entries are files,
+    wav.ark:OFFSET or pipes; or ark:wav.ark, what wav-copy writes.
     """
     from svtk.extract.embeddings import extract_embeddings
 

@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from svtk.data import SAMPLE_RATE
+from svtk.data.wav_archive import MOST_BYTES, WavEntry
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.streams import open_rxfilename
 
@@ -30,14 +31,16 @@ def is_pipe(wav: str) -> bool:
     return wav.rstrip().endswith("|")
 
 
-def read_audio(wav: str, start: int = 0, num_samples: int | None = None, utt: str | None = None) -> np.ndarray:
+def read_audio(
+    wav: str | WavEntry, start: int = 0, num_samples: int | None = None, utt: str | None = None
+) -> np.ndarray:
     """Read samples of a recording.
 
     The output of a pipe is kept until two others were read, so that the segments of a recording, read in
     their order, run its command once.
 
     Args:
-        wav: path, ``path:offset`` or pipe.
+        wav: path, ``path:offset``, pipe, or an entry of an archive that was read as it came.
         start: first sample.
         num_samples: how many samples; None reads to the end. Where the audio ends before, what there is.
         utt: whose audio this is, for messages.
@@ -71,7 +74,7 @@ def count_samples(wav: str, utt: str | None = None) -> int:
 
 
 @contextlib.contextmanager
-def open_audio(wav: str, utt: str | None = None) -> Iterator[soundfile.SoundFile]:
+def open_audio(wav: str | WavEntry, utt: str | None = None) -> Iterator[soundfile.SoundFile]:
     """Open a recording of any sampling rate and number of channels.
 
     Raises:
@@ -94,7 +97,7 @@ def _of(utt: str | None) -> str:
     return "" if utt is None else f" of {utt!r}"
 
 
-def _require_16k_mono(sound: soundfile.SoundFile, wav: str, utt: str | None) -> None:
+def _require_16k_mono(sound: soundfile.SoundFile, wav: str | WavEntry, utt: str | None) -> None:
     if sound.samplerate != SAMPLE_RATE or sound.channels != 1:
         raise AudioError(
             f"wrong audio format{_of(utt)}",
@@ -105,15 +108,17 @@ def _require_16k_mono(sound: soundfile.SoundFile, wav: str, utt: str | None) -> 
         )
 
 
-def _encoded(wav: str) -> str | io.BytesIO:
+def _encoded(wav: str | WavEntry) -> str | io.BytesIO:
     """What soundfile opens: a path, or the bytes of a pipe or of an archive's entry."""
+    if isinstance(wav, WavEntry):
+        return io.BytesIO(wav.data)
     if is_pipe(wav):
         return io.BytesIO(_recent_pipes.output(wav))
     if re.fullmatch(r".+:\d+", wav, re.DOTALL):
         with open_rxfilename(wav) as file:
             head = file.read(8)
             size = int.from_bytes(head[4:], "little")
-            if head[:4] != b"RIFF" or size >= 0x7FFF0000:  # such a size means "to the end", which is not here
+            if head[:4] != b"RIFF" or size >= MOST_BYTES:
                 raise DataError("no WAV file of known length begins at this offset", expected="what wav-copy writes")
             return io.BytesIO(head + file.read(size))
     return wav

@@ -1,16 +1,18 @@
-"""Embeddings of a data directory, or of a wav.scp, as a Kaldi table of vectors; resumable."""
+"""Embeddings of a data directory, a wav.scp or an archive of audio, as a Kaldi table of vectors; resumable."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from svtk.data.cuts import load_cuts, locate
+from svtk.data.wav_archive import read_wav_archive
 from svtk.errors import DataError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
 from svtk.kaldi.tables import ScpReader, TableWriter
-from svtk.models.embedding import Windows, embed_utterances
+from svtk.models.embedding import Utterance, Windows, embed_utterances
 from svtk.models.speaker_model import load_model
 from svtk.progress import progress
 
@@ -19,16 +21,11 @@ __all__ = ["extract_embeddings"]
 log = logging.getLogger(__name__)
 
 
-def _utterances(source: str) -> list[tuple[str, str, int, int | None]]:
-    """``(utt, wav, first sample, samples)`` of a data directory or of ``scp:wav.scp`` (``-`` and pipes too)."""
+def _listed(source: str) -> list[Utterance]:
+    """The utterances of a data directory or a script file."""
     if not is_rspecifier(source):
         return [(item.utt, item.wav, item.start, item.num_samples) for item in map(locate, load_cuts(source))]
-    spec = parse_rspecifier(source)
-    if spec.kind != "scp":
-        raise DataError(
-            "audio comes from a script file", found=repr(source), expected="scp:wav.scp or a data directory"
-        )
-    script = ScpReader(spec.rxfilename)
+    script = ScpReader(parse_rspecifier(source).rxfilename)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
 
 
@@ -42,27 +39,52 @@ def extract_embeddings(
     batch_size: int = 8,
     device: str = "cpu",
 ) -> int:
-    """Write one embedding per utterance; returns how many.
+    """Write one embedding per utterance; returns how many there are.
 
     Args:
         model_dir: MODEL_DIR of a student or a teacher.
-        source: data directory, or ``scp:wav.scp`` whose entries are files or pipes.
+        source: a data directory; ``scp:wav.scp``, whose entries are files, ``file.ark:offset`` or pipes; or
+            ``ark:wav.ark``, WAV files as Kaldi's wav-copy writes them, read as they come, so that such a run is
+            not resumed. With the option ``p`` (permissive), utterances whose audio cannot be read are left out
+            with a warning.
         wspecifier: output table of float vectors (E,).
         windows, num_crops, batch_size: as :func:`svtk.models.embedding.embed_utterances`.
         device: torch device.
 
     Raises:
-        ModelError, DataError, AudioError: see there.
+        ModelError: MODEL_DIR holds no model.
+        DataError: no utterances, or the source cannot be read or the table written.
+        AudioError: an utterance cannot be read.
     """
+    spec = parse_rspecifier(source) if is_rspecifier(source) else None
+    as_it_comes = spec is not None and spec.kind == "ark"
     model = load_model(model_dir, device)
-    utterances = _utterances(source)
-    model_files = [Path(model_dir) / name for name in ("config.yaml", "model.safetensors")]
-    fingerprint = [sha256_of_files(model_files), sha256_of_json([utterances, windows, num_crops])]
-    with TableWriter(wspecifier, resume=True, fingerprint=fingerprint) as writer:
-        wanted = [item for item in utterances if item[0] not in writer.done]
-        if len(wanted) < len(utterances):
-            log.info("resuming: %d of %d embeddings are there", len(utterances) - len(wanted), len(utterances))
-        rows = embed_utterances(model, wanted, windows=windows, num_crops=num_crops, batch_size=batch_size)
-        for utt, row in progress(rows, "embeddings", total=len(wanted)):
+    utterances: Iterable[Utterance]
+    if as_it_comes:
+        utterances = ((utt, wav, 0, None) for utt, wav in read_wav_archive(spec.rxfilename))
+        total = fingerprint = None
+    else:
+        utterances = _listed(source)
+        model_files = [Path(model_dir) / name for name in ("config.yaml", "model.safetensors")]
+        fingerprint = [sha256_of_files(model_files), sha256_of_json([utterances, windows, num_crops])]
+    with TableWriter(wspecifier, resume=not as_it_comes, fingerprint=fingerprint) as writer:
+        count = len(writer.done)
+        if not as_it_comes:
+            if count:
+                log.info("resuming: %d of %d embeddings are there", count, len(utterances))
+            utterances = [item for item in utterances if item[0] not in writer.done]
+            total = len(utterances)
+        rows = embed_utterances(
+            model,
+            utterances,
+            windows=windows,
+            num_crops=num_crops,
+            batch_size=batch_size,
+            permissive=spec is not None and spec.permissive,
+        )
+        for utt, row in progress(rows, "embeddings", total=total):
             writer.write(utt, row)
-    return len(utterances)
+            count += 1
+        if not count:
+            raise DataError("no utterances", path=source, mend="give a data directory, scp:wav.scp or ark:wav.ark")
+    return count

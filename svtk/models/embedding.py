@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from svtk.data.audio import read_audio, repeat_to
+from svtk.data.wav_archive import WavEntry
+from svtk.errors import AudioError
 from svtk.models.speaker_model import SpeakerModel
 
 __all__ = ["Utterance", "Windows", "embed_utterances"]
@@ -20,12 +22,12 @@ __all__ = ["Utterance", "Windows", "embed_utterances"]
 log = logging.getLogger(__name__)
 
 Windows = Literal["cover", "crops"]
-#: utt, wav path or pipe, first sample, number of samples (None: to the end)
-Utterance = tuple[str, str, int, int | None]
+#: utt, wav (what :func:`svtk.data.audio.read_audio` takes), first sample, number of samples (None: to the end)
+Utterance = tuple[str, str | WavEntry, int, int | None]
 
 
 def _read_ahead(
-    model: SpeakerModel, utterances: Iterable[Utterance], batch_size: int
+    model: SpeakerModel, utterances: Iterable[Utterance], batch_size: int, permissive: bool
 ) -> Iterator[list[tuple[str, Tensor]]]:
     """Batches of ``(utt, wav)``, wav (N,) on the model's device, the next batch being read in the background.
 
@@ -45,13 +47,26 @@ def _read_ahead(
         batch = submit()
         while batch:
             following = submit()
-            samples = [(utt, future.result()) for utt, future in batch]
+            samples = list(_results(batch, permissive))
             short += sum(len(x) < model.window_samples for _, x in samples)
-            yield [(utt, torch.from_numpy(repeat_to(x, model.window_samples)).to(device)) for utt, x in samples]
+            if samples:
+                yield [(utt, torch.from_numpy(repeat_to(x, model.window_samples)).to(device)) for utt, x in samples]
             batch = following
     if short:
         seconds = model.config.window
         log.info("%d utterance(s) shorter than one window of %.2f s were repeated to fill it", short, seconds)
+
+
+def _results(batch: list[tuple[str, Future[np.ndarray]]], permissive: bool) -> Iterator[tuple[str, np.ndarray]]:
+    for utt, future in batch:
+        try:
+            samples = future.result()
+        except AudioError as error:
+            if not permissive:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        yield utt, samples
 
 
 def embed_utterances(
@@ -61,6 +76,7 @@ def embed_utterances(
     windows: Windows = "cover",
     num_crops: int = 10,
     batch_size: int = 8,
+    permissive: bool = False,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ``(utt, embedding)`` with float32 embeddings (E,), in the order given.
 
@@ -68,15 +84,16 @@ def embed_utterances(
 
     Args:
         model: in evaluation mode.
-        utterances: ``(utt, wav path or pipe, first sample, number of samples or None)``.
+        utterances: ``(utt, wav, first sample, number of samples or None)``.
         windows: ``cover`` the whole utterance, or ``crops``: evenly spaced ones, averaged.
         num_crops: crops per utterance.
         batch_size: utterances read, and windows encoded, at a time.
+        permissive: leave out, with a warning, the utterances whose audio cannot be read.
 
     Raises:
         AudioError: an utterance cannot be read.
     """
-    for batch in _read_ahead(model, utterances, batch_size):
+    for batch in _read_ahead(model, utterances, batch_size, permissive):
         wavs = [wav for _, wav in batch]
         if windows == "cover":
             rows = model.embed_cover(wavs, batch_size)

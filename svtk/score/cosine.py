@@ -9,6 +9,8 @@ from itertools import repeat
 import numpy as np
 
 from svtk.errors import DataError
+from svtk.kaldi.plda import read_vector
+from svtk.kaldi.specifiers import is_rspecifier
 from svtk.kaldi.tables import read_vectors
 from svtk.kaldi.text import only_one
 from svtk.kaldi.trials import Scores, read_trials
@@ -91,14 +93,24 @@ def _unit_length(
     return rows.astype(np.float32)
 
 
+def _read_center(mean: str, tables: dict[str, tuple[list[str], np.ndarray]]) -> np.ndarray:
+    """The mean (D,) of a table, which may have been read already, or a vector file such as Kaldi's mean.vec."""
+    if not is_rspecifier(mean):
+        return read_vector(mean)
+    _, rows = tables[mean] if mean in tables else read_vectors(mean)
+    return rows.mean(axis=0, dtype=np.float64)
+
+
 def score_trials(trials: str | os.PathLike, enroll: str, test: str, mean: str | None = None) -> Scores:
     """Cosine of length-normalised embeddings for every trial, in the list's order.
 
     Args:
         trials: trial list, labelled or not; an rxfilename.
         enroll, test: rspecifiers of embeddings (D,).
-        mean: rspecifier of vectors (D,) whose mean is subtracted from both sides before length normalisation.
-            The same rspecifier given twice is read once, so that stdin can be both sides.
+        mean: what is subtracted from both sides before length normalisation: the mean of the vectors (D,) of an
+            rspecifier, or the vector of a file such as Kaldi's ``mean.vec``.
+
+    An rspecifier given twice is read once, so that stdin can be both sides.
 
     Raises:
         DataError: a key without embedding, embeddings of different dimension, or one used by a trial that
@@ -110,9 +122,9 @@ def score_trials(trials: str | os.PathLike, enroll: str, test: str, mean: str | 
     inputs["--mean"] = None if mean in (enroll, test) else mean
     only_one("stdin", inputs)
     listed = read_trials(trials)
-    tables = {name: read_vectors(name) for name in dict.fromkeys((enroll, test, mean)) if name is not None}
+    tables = {name: read_vectors(name) for name in dict.fromkeys((enroll, test))}
     (enroll_keys, enroll_rows), (test_keys, test_rows) = tables[enroll], tables[test]
-    center = None if mean is None else tables[mean][1].mean(axis=0, dtype=np.float64)  # (D,)
+    center = None if mean is None else _read_center(mean, tables)  # (D,)
     dim = enroll_rows.shape[1]
     for name, found in ((test, test_rows.shape[1]), (mean, dim if center is None else len(center))):
         if found != dim:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from svtk.cli.main import svtk
+from svtk.kaldi.datadir import read_data_dir
 from svtk.kaldi.tables import TableWriter
 
 RNG = np.random.default_rng(11)
@@ -139,6 +140,15 @@ def test_score_takes_its_mean_from(place, rspecifier):
     )
 
 
+@pytest.mark.parametrize("text", [True, False])
+def test_score_takes_kaldis_mean_vec(place, text):
+    mean = np.mean(list(ROWS.values()), axis=0)
+    data = f" [ {' '.join(map(str, mean))} ]\n".encode() if text else b"\0BFV \4\4\0\0\0" + mean.tobytes()
+    (place / "mean.vec").write_bytes(data)
+    found = run("score", "--mean=mean.vec", "trials", "scp:e.scp", "scp:e.scp", "-")
+    same_scores(found, run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-").decode())
+
+
 # Verbs that write vectors
 
 
@@ -255,3 +265,75 @@ def test_a_pipeline_of_verbs(place):
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"2 target, 2 nontarget\n")
     assert b"means of 3 speakers, of 6 embeddings" in (place / "log").read_bytes()
+
+
+# extract-embeddings, in this process but for one pipeline: torch takes seconds to start
+
+
+@pytest.fixture
+def audio(place, corpus):
+    """wav.scp, an archive of the same audio and a script into it, and the data directory."""
+    utterances = read_data_dir(corpus.valid).utterances
+    data, entries = b"", []
+    for u in utterances:
+        data += u.utt.encode() + b" "
+        entries.append(f"{u.utt} wav.ark:{len(data)}\n")
+        data += Path(u.wav).read_bytes()
+    (place / "wav.ark").write_bytes(data)
+    (place / "wav_ark.scp").write_text("".join(entries))
+    (place / "wav.scp").write_text("".join(f"{u.utt} {u.wav}\n" for u in utterances))
+    (place / "pipe.scp").write_text("".join(f"{u.utt} cat {u.wav} |\n" for u in utterances))
+    (place / "data").symlink_to(corpus.valid)
+    return place
+
+
+SOURCES = {
+    "data": None,
+    "scp:wav.scp": None,
+    "scp,p:pipe.scp": None,
+    "scp:wav_ark.scp": None,
+    "scp:-": "wav.scp",
+    "scp:cat wav.scp |": None,
+    "ark:wav.ark": None,
+    "ark:-": "wav.ark",
+    "ark:cat wav.ark |": None,
+}
+
+
+@pytest.fixture(scope="module")
+def embeddings(student_dir, corpus, tmp_path_factory) -> dict[str, np.ndarray]:
+    """What the data directory gives."""
+    where = tmp_path_factory.mktemp("expected") / "e.ark"
+    run("extract-embeddings", student_dir, corpus.valid, f"ark:{where}")
+    return dict(kaldiio.load_ark(str(where)))
+
+
+def same_table(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(found) == list(expected)
+    for key, row in found.items():
+        np.testing.assert_allclose(row, expected[key], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_extract_embeddings_reads(audio, student_dir, embeddings, source):
+    stdout = run("extract-embeddings", student_dir, source, "ark:-", stdin=SOURCES[source])
+    same_table(written("ark:-", stdout), embeddings)
+
+
+@pytest.mark.parametrize("wspecifier", WRITE)
+def test_extract_embeddings_writes(audio, student_dir, embeddings, wspecifier):
+    same_table(written(wspecifier, run("extract-embeddings", student_dir, "scp:wav.scp", wspecifier)), embeddings)
+
+
+def test_extract_embeddings_in_a_pipeline(audio, student_dir, embeddings):
+    (audio / "spk2utt").write_text(f"all {' '.join(embeddings)}\n")
+    done = shell(
+        f"cat wav.ark | svtk extract-embeddings {student_dir} ark:- ark:- 2> log | tee o.ark"
+        " | svtk average-embeddings spk2utt ark:- ark,t:- 2> /dev/null"
+    )
+    assert done.returncode == 0, (audio / "log").read_text()
+    same_table(written("ark:o.ark", b""), embeddings)
+    key, *body = done.stdout.decode().split()
+    mean = np.mean(list(embeddings.values()), axis=0)
+    assert key == "all"
+    np.testing.assert_allclose([float(x) for x in body[1:-1]], mean, rtol=0, atol=1e-5)

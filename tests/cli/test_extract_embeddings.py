@@ -116,7 +116,8 @@ def test_a_failing_pipe(svtk_main, student_dir, tmp_path):
         ("student", "/no/such", "ark:e.ark", 1, "/no/such: not a Kaldi data directory"),
         ("student", "corpus", "e.ark", 1, "not a wspecifier; found 'e.ark'"),
         ("student", "corpus", "scp:e.scp", 1, "scp: alone cannot be written"),
-        ("student", "ark:e.ark", "ark:f.ark", 1, "audio comes from a script file"),
+        ("student", "ark:e.ark", "ark:f.ark", 1, "e.ark: cannot open: No such file"),
+        ("student", "ark:echo a [ 1.5 2.5 ] |", "ark:f.ark", 1, "entry 'a' at offset 2 is no such audio"),
     ],
 )
 def test_wrong_arguments(

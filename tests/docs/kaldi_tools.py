@@ -1,7 +1,7 @@
 """Stand-ins for the Kaldi programs that docs/kaldi.md calls, where Kaldi itself is not installed.
 
 What they read and write goes through kaldi_native_io, which is Kaldi's own C++ table code: a table that they take is
-one that Kaldi takes. Run as ``python kaldi_tools.py PROGRAM ARG...``.
+one that Kaldi takes. Their PLDA is svtk's own. Run as ``python kaldi_tools.py PROGRAM ARG...``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Iterator
 
 import kaldi_native_io
 import numpy as np
+
+from svtk.kaldi.plda import read_plda, write_plda
+from svtk.score.plda import PldaScorer, project, train_plda
 
 
 def vectors(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -79,6 +82,26 @@ def ivector_compute_dot_products(trials: str, enroll: str, test: str, scores: st
     left, right = dict(vectors(enroll)), dict(vectors(test))
     with open(scores, "w") as file:
         file.writelines(f"{a} {b} {left[a] @ right[b]:g}\n" for a, b, *_ in lines(trials))
+
+
+def ivector_compute_plda(spk2utt: str, rspecifier: str, plda: str) -> None:
+    rows = dict(vectors(rspecifier))
+    labels = {utt: n for n, (_, utts) in enumerate(token_lists(spk2utt)) for utt in utts}
+    write_plda(plda, train_plda(np.stack(list(rows.values())), np.array([labels[utt] for utt in rows])))
+
+
+def ivector_copy_plda(plda: str, out: str) -> None:
+    write_plda("/dev/stdout" if out == "-" else out, read_plda(plda), text=True)
+
+
+def ivector_plda_scoring(plda: str, enroll: str, test: str, trials: str, scores: str) -> None:
+    model, left, right = read_plda(plda), dict(vectors(enroll)), dict(vectors(test))
+    pairs = [(a, b) for a, b in lines(trials)]  # as Kaldi: two columns, no labels
+    sides = np.stack([left[a] for a, _ in pairs]), np.stack([right[b] for _, b in pairs])
+    scorer = PldaScorer(model, *(project(model, side) for side in sides))
+    ratios = scorer.pairs(*[np.arange(len(pairs))] * 2)
+    with open(scores, "w") as file:
+        file.writelines(f"{a} {b} {ratio:g}\n" for (a, b), ratio in zip(pairs, ratios, strict=True))
 
 
 if __name__ == "__main__":

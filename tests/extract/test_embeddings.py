@@ -120,7 +120,8 @@ def test_what_another_run_left_is_not_kept(student_dir, corpus, tmp_path, change
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        ("ark:wav.ark", DataError, "audio comes from a script file; found 'ark:wav.ark'; expected scp:wav.scp"),
+        ("ark:/no/such.ark", DataError, "/no/such.ark: cannot open: No such file"),
+        ("ark:printf '' |", DataError, "no utterances. To mend: give a data directory, scp:wav.scp or ark:wav.ark"),
         ("scp:/no/such.scp", DataError, "/no/such.scp: cannot open: No such file"),
         ("/no/such/dir", DataError, "/no/such/dir: not a Kaldi data directory; found no wav.scp"),
     ],
@@ -135,3 +136,21 @@ def test_not_a_model(corpus, tmp_path):
     with pytest.raises(ModelError, match="not a model directory"):
         extract_embeddings(corpus.valid, corpus.valid, f"ark:{tmp_path}/e.ark")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["", ",p"])
+def test_audio_that_cannot_be_read(student_dir, corpus, tmp_path, caplog, option):
+    """Permissive: it is left out with a warning, whatever stands in its batch; else it is an error."""
+    utterances = read_data_dir(corpus.valid).utterances
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    lines = [f"bad0 {tmp_path}/bad.wav\n", *(f"{u.utt} {u.wav}\n" for u in utterances), "bad1 cat /no/such |\n"]
+    (tmp_path / "wav.scp").write_text("".join(lines))
+    source, output = f"scp{option}:{tmp_path}/wav.scp", f"ark:{tmp_path}/e.ark"
+    if not option:
+        with pytest.raises(AudioError, match="bad.wav: cannot read audio of 'bad0'"):
+            extract_embeddings(student_dir, source, output)
+        return
+    assert extract_embeddings(student_dir, source, output, batch_size=1) == 9
+    assert_rows(output, expected(student_dir, corpus.valid))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [f"of 'bad{i}'" in warning for i, warning in enumerate(warnings)] == [True, True]
