@@ -11,8 +11,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from svtk.errors import DataError
+from svtk.kaldi.plda import read_vector
+from svtk.kaldi.specifiers import is_rspecifier
+from svtk.kaldi.tables import read_vectors
 
-__all__ = ["Preparation", "class_sums", "scatter_within", "train_lda", "unsound"]
+__all__ = ["Preparation", "class_sums", "read_mean", "scatter_within", "train_lda", "unsound"]
 
 _ROWS = 1 << 14  # rows converted to float64 at a time
 _EIGENVALUE_FLOOR = 1e-6  # of the largest, as ivector-compute-lda's --covariance-floor
@@ -76,6 +79,20 @@ def _misfit(what: str, found: int, dim: int) -> DataError:
         expected=f"{dim}, as the embeddings",
         mend="train it on embeddings of this model",
     )
+
+
+def read_mean(source: str) -> np.ndarray:
+    """A vector file such as ``mean.vec`` or, from an rspecifier, the mean of its vectors; float64 (D,).
+
+    Raises:
+        DataError: it cannot be read, or holds NaN or infinity.
+    """
+    if not is_rspecifier(source):
+        return read_vector(source)
+    mean = read_vectors(source)[1].mean(axis=0, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        raise DataError("the mean holds NaN or infinity", path=source, mend="extract these embeddings again")
+    return mean
 
 
 def class_sums(rows: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,30 +8,15 @@ import os
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.plda import read_matrix, read_plda, read_vector, write_matrix, write_plda, write_vector
-from svtk.kaldi.specifiers import is_rspecifier
+from svtk.kaldi.plda import read_matrix, read_plda, write_matrix, write_plda, write_vector
 from svtk.kaldi.tables import read_vectors
 from svtk.kaldi.text import only_one, read_spk2utt
-from svtk.score.lda import Preparation, train_lda
+from svtk.score.lda import Preparation, read_mean, train_lda
 from svtk.score.plda import adapt_plda, train_plda
 
-__all__ = ["adapt_plda_files", "read_mean", "read_speakers", "train_plda_files"]
+__all__ = ["adapt_plda_files", "read_speakers", "train_plda_files"]
 
 log = logging.getLogger(__name__)
-
-
-def read_mean(source: str) -> np.ndarray:
-    """A vector file such as ``mean.vec`` or, from an rspecifier, the mean of its vectors; float64 (D,).
-
-    Raises:
-        DataError: it cannot be read, or holds NaN or infinity.
-    """
-    if not is_rspecifier(source):
-        return read_vector(source)
-    mean = read_vectors(source)[1].mean(axis=0, dtype=np.float64)
-    if not np.isfinite(mean).all():
-        raise DataError("the mean holds NaN or infinity", path=source, mend="extract these embeddings again")
-    return mean
 
 
 def read_speakers(source: str, keys: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,7 +124,7 @@ def adapt_plda_files(
         plda: the PLDA file.
         rspecifier: embeddings (D,) of the new domain.
         adapted: the PLDA file to write.
-        mean: a vector file or an rspecifier, as :func:`read_mean`; subtracted from the embeddings.
+        mean: a vector file or an rspecifier, as :func:`svtk.score.lda.read_mean`; subtracted from the embeddings.
         lda: the transform file written beside the PLDA.
         length_norm: scale to length sqrt(dimension), as in training.
         within_covar_scale, between_covar_scale, mean_diff_scale: as :func:`svtk.score.plda.adapt_plda`.
