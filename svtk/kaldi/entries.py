@@ -1,29 +1,31 @@
-"""One entry of a Kaldi archive: a key and a vector or matrix, in bytes; kaldiio knows the binary layouts.
+"""Read one entry of a Kaldi archive: a key, then a vector, a matrix or a number.
 
-What is added to kaldiio: short reads are errors (it takes a torn vector for a shorter one), nothing an
-archive holds is unpickled, pipes are read as files are, and text keeps every bit of a float (kaldiio takes
-``[ 1 0.5 ]`` for integers and stops).
+kaldiio decodes the compressed matrices; sizes and layouts are read here, so that a torn or damaged entry is an
+error before anything is allocated for it, nothing an archive holds is unpickled, an entry can be passed over,
+pipes are read as files are, and text keeps every bit of a float.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
+import re
 import struct
-import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from kaldiio.matio import read_int32vector, read_matrix_or_vector, write_array
+from kaldiio.matio import read_matrix_or_vector
 
 from svtk.errors import DataError
-from svtk.kaldi.streams import ByteSource
+from svtk.kaldi.bytesource import ByteSource
 
-__all__ = ["COMPRESSION", "decode_array", "encode_entry", "is_key", "read_key"]
-
-#: Kaldi's numbers of matrix compressions (``compressed-matrix.h``): "auto" is what Kaldi's ``--compress=true``
-#: does (one byte per value with quartiles per column; two bytes for eight rows or fewer).
-COMPRESSION = {"none": None, "auto": 1, "two-byte": 3}
+__all__ = ["decode_array", "decode_float", "decode_int", "is_key", "read_key", "skip_array"]
 
 _LONGEST_KEY = 4096  # bytes; a longer one means that this is no archive
+_REALS = {b"FV": "<f4", b"FM": "<f4", b"DV": "<f8", b"DM": "<f8"}
+_COMPRESSED = {b"CM": (1, 8), b"CM2": (2, 0), b"CM3": (1, 0)}  # bytes per value, bytes per column
 _NOT_KALDI = {
     b"PKL": "a pickle, which could run code",
     b"NPY": "a NumPy file",
@@ -31,6 +33,7 @@ _NOT_KALDI = {
     b"RIFF": "audio",
     b"fLaC": "audio",
 }
+_NOT_IN_NUMBERS = re.compile(rb"[^0-9eE+\-.infatyINFATY\s]")  # Python's float() takes more than Kaldi
 
 
 def is_key(text: str) -> bool:
@@ -44,74 +47,201 @@ def read_key(source: ByteSource, path: str) -> str | None:
     Raises:
         DataError: what stands there is not a key.
     """
-    while source.peek(1) == b"\n":
-        source.read(1)
-    start, raw = source.offset, bytearray()
-    while (byte := source.peek(1)) not in (b"", b" ", b"\t", b"\n") and len(raw) <= _LONGEST_KEY:
-        raw += source.read(1)
-    if not raw and not byte:
+    source.skip_white()
+    start, raw = source.offset, source.word(_LONGEST_KEY)
+    if not raw:
         return None
-    if byte in (b" ", b"\t"):
-        source.read(1)
     try:
         key = raw.decode("utf-8")
     except UnicodeDecodeError:
         key = ""
-    if len(raw) > _LONGEST_KEY or not is_key(key) or not key.isprintable():
+    after = source.peek()[:1]
+    if len(raw) > _LONGEST_KEY or not is_key(key) or not key.isprintable() or after not in (b"", b" ", b"\t", b"\n"):
         raise DataError(
             f"damaged archive at offset {start}: not a key",
             path=path,
-            found=repr(bytes(raw[:20])),
+            found=repr(raw[:20]),
             mend="write the archive again",
         )
+    if after in (b" ", b"\t"):
+        source.read(1)
     return key
 
 
 def decode_array(source: ByteSource, path: str, key: str) -> np.ndarray:
-    """Read what follows a key: a vector (D,) or matrix (T, D), of floats or int32 (binary integer vectors).
+    """Read what follows a key: a vector (D,) or matrix (T, D), of floats or (vectors only) of int32.
 
-    Text has no type; it is read as float32, as Kaldi does.
+    Text has no type: ``[ ... ]`` is read as float32, as Kaldi does by default, bare whole numbers as an int32
+    vector. Compressed matrices come out as float32.
 
     Raises:
-        DataError: a damaged or cut off entry (key and offset named), or one that is no vector or matrix.
+        DataError: a damaged or cut off entry (key and offset named), or one that is no vector or matrix. A
+            changed bit in a key or a value leaves a sound archive and cannot be told.
     """
-    start, head = source.offset, source.peek(5)
-    for magic, what in _NOT_KALDI.items():
-        if head.startswith(magic):
-            raise DataError(f"entry {key!r} at offset {start} is {what}", path=path, expected="a vector or matrix")
+    return _decode(source, path, key, _binary_array, _text_array)
+
+
+def skip_array(source: ByteSource, path: str, key: str) -> None:
+    """Pass over a binary vector or matrix that follows a key, reading its header only; raises as decode_array."""
+
+    def skip(source: ByteSource) -> None:
+        source.skip(_read_header(source).num_bytes)
+
+    _decode(source, path, key, skip, _text_array)
+
+
+def decode_int(source: ByteSource, path: str, key: str) -> int:
+    """Read an int32 that follows a key, as in a binary or text utt2num_frames; raises as decode_array."""
+
+    def binary(source: ByteSource) -> int:
+        return _read_int32(source)
+
+    def text(source: ByteSource) -> int:
+        return int(_whole_numbers(_one_word(source))[0])
+
+    return _decode(source, path, key, binary, text)
+
+
+def decode_float(source: ByteSource, path: str, key: str) -> float:
+    """Read a number, float or double, that follows a key, as in utt2dur; raises as decode_array."""
+
+    def binary(source: ByteSource) -> float:
+        size = source.read(1)[0]
+        if size not in (4, 8):
+            raise ValueError(f"a float of {size} bytes")
+        return struct.unpack("<f" if size == 4 else "<d", source.read(size))[0]
+
+    def text(source: ByteSource) -> float:
+        return float(_real_numbers([[_one_word(source)]], np.float64)[0, 0])
+
+    return _decode(source, path, key, binary, text)
+
+
+def _decode(
+    source: ByteSource,
+    path: str,
+    key: str,
+    binary: Callable[[ByteSource], Any],
+    text: Callable[[ByteSource], Any],
+) -> Any:
+    start = source.offset
     try:
-        if head.startswith(b"\0B\4"):
-            array = read_int32vector(source)
-        elif head.startswith(b"\0B"):
-            array = read_matrix_or_vector(source)
-        else:
-            array = _read_text(source)
-    except Exception as error:  # kaldiio raises whatever its bytes lead to
+        if source.peek()[:1] != b"\0":
+            return text(source)
+        if source.read(2) != b"\0B":
+            raise ValueError("neither binary nor text")
+        return binary(source)
+    except _NotKaldi as error:
+        what = f"entry {key!r} at offset {start} is {error}"
+        raise DataError(what, path=path, expected="a vector or matrix") from None
+    except Exception as error:  # NumPy and kaldiio raise whatever their bytes lead to
         what = str(error) or type(error).__name__
         raise DataError(
             f"damaged archive at key {key!r}, offset {start}: {what}", path=path, mend="write the archive again"
         ) from error
-    return array if array.flags.writeable else array.copy()
 
 
-def _read_text(source: ByteSource) -> np.ndarray:
+class _NotKaldi(Exception):
+    """An entry of a kind that is refused."""
+
+
+# Binary
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What stands before an array's values: ``kind`` is Kaldi's token, ``int`` for an int32 vector."""
+
+    kind: bytes
+    shape: tuple[int, ...]
+    num_bytes: int  # of what follows
+    raw: bytes = b""  # of a compressed matrix, for kaldiio
+
+
+def _read_int32(source: ByteSource) -> int:
+    raw = source.read(5)
+    if raw[0] != 4:
+        raise ValueError(f"an integer of {raw[0]} bytes where 4 were expected")
+    return struct.unpack("<i", raw[1:])[0]
+
+
+def _read_size(source: ByteSource) -> int:
+    if (size := _read_int32(source)) < 0:
+        raise ValueError(f"a size of {size}")
+    return size
+
+
+def _read_header(source: ByteSource) -> _Header:
+    if source.peek()[:1] == b"\4":
+        size = _read_size(source)
+        return _Header(b"int", (size,), 5 * size)
+    kind = source.word(3)
+    if source.read(1) != b" ":
+        raise ValueError(f"unknown type {kind!r}")
+    if kind in _REALS:
+        shape = tuple(_read_size(source) for _ in range(1 if kind.endswith(b"V") else 2))
+        num_bytes = math.prod(shape) * np.dtype(_REALS[kind]).itemsize
+        raw = b""
+    elif kind in _COMPRESSED:
+        raw = bytes(source.read(16))
+        smallest, span, *shape = struct.unpack("<ffii", raw)
+        shape = tuple(shape)
+        if not (math.isfinite(smallest) and math.isfinite(span) and span >= 0 and min(shape) >= 0):
+            raise ValueError(f"a compressed matrix {shape} with values from {smallest} over {span}")
+        per_value, per_column = _COMPRESSED[kind]
+        num_bytes = math.prod(shape) * per_value + (shape[1] * per_column if shape[0] else 0)
+    else:
+        raise ValueError(f"unknown type {kind!r}")
+    if 0 in shape and any(shape):
+        raise ValueError(f"a matrix of shape {shape}")
+    return _Header(kind, shape, num_bytes, b"\0B" + kind + b" " + raw)
+
+
+def _binary_array(source: ByteSource) -> np.ndarray:
+    header = _read_header(source)
+    data = source.read(header.num_bytes)
+    if header.kind == b"int":
+        rows = np.frombuffer(data, np.uint8).reshape(-1, 5)  # each value is preceded by its size
+        if (rows[:, 0] != 4).any():
+            raise ValueError("an integer that is not of 4 bytes")
+        return rows[:, 1:].copy().view("<i4").reshape(-1).astype(np.int32, copy=False)
+    if header.kind in _REALS:
+        array = np.frombuffer(data, _REALS[header.kind]).reshape(header.shape)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not data:
+        return np.zeros(header.shape, np.float32)
+    if header.kind == b"CM":
+        quantiles = np.frombuffer(data, "<u2", 4 * header.shape[1]).reshape(-1, 4).astype(np.int32)
+        if (np.diff(quantiles) < 0).any():
+            raise ValueError("a column's quantiles are out of order")
+    array = read_matrix_or_vector(io.BytesIO(header.raw + data))
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+# Text
+
+
+def _text_array(source: ByteSource) -> np.ndarray:
     line = source.readline()
-    if not line.strip().startswith(b"["):  # numbers to the end of the line, as in an alignment
+    for magic, what in _NOT_KALDI.items():
+        if line.startswith(magic):
+            raise _NotKaldi(what)
+    body = line.strip()
+    if not body.startswith(b"["):
         if not line.endswith(b"\n"):
             raise EOFError("the file ends within a line")
-        return np.array(line.split(), dtype=np.bytes_).astype(np.float32)
-    body = line.strip()[1:]
-    is_matrix = not body.strip()
-    lines = [body]
-    while not lines[-1].rstrip().endswith(b"]"):
+        return _whole_numbers(body)
+    lines = [body[1:]]
+    is_matrix = not lines[0].strip() or b";" in body
+    while not lines[-1].endswith(b"]"):
         if not (line := source.readline()):
             raise EOFError("the file ends before ']'")
-        lines.append(line)
-    lines[-1] = lines[-1].rstrip()[:-1]
-    rows = [row for row in map(bytes.split, lines) if row]
+        lines.append(line.strip())
+    lines[-1] = lines[-1][:-1]
+    rows = [row for line in lines for part in line.split(b";") if (row := part.split())]
     if not rows:
-        return np.zeros(0, dtype=np.float32)
-    array = np.array(rows, dtype=np.bytes_).astype(np.float32)
+        return np.zeros(0, np.float32)
+    array = _real_numbers(rows, np.float32)
     if is_matrix:
         return array
     if len(rows) != 1:
@@ -119,46 +249,37 @@ def _read_text(source: ByteSource) -> np.ndarray:
     return array[0]
 
 
-def encode_entry(key: str, array: np.ndarray | int, *, text: bool = False, compression: str = "none") -> bytes:
-    """The bytes of one entry.
-
-    Args:
-        key: without white space.
-        array: vector (D,) or matrix (T, D); anything but float32 and float64 is written as float32. A Python int
-            is one of Kaldi's int32 tables, as a number of utterances is.
-        text: Kaldi's text layout, with as many digits as make the number exact again.
-        compression: key of :data:`COMPRESSION`; for binary matrices that are not empty, else ignored.
-
-    Raises:
-        DataError: not a key, or NaN or infinity in a matrix to be compressed.
-    """
-    if not is_key(key):
-        raise DataError("not a Kaldi key", found=repr(key), expected="a word without white space")
-    if isinstance(array, int):
-        return f"{key} {array} \n".encode() if text else f"{key} \0B\4".encode() + struct.pack("<i", array)
-    array = np.asarray(array)
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"entry {key!r} of shape {array.shape} is neither vector nor matrix")
-    if text:
-        return _encode_text(key, array)
-    method = COMPRESSION[compression] if array.ndim == 2 and array.size else None
-    if method is not None and not np.isfinite(array).all():
-        raise DataError(f"entry {key!r} holds NaN or infinity and cannot be compressed", mend="write it uncompressed")
-    buffer = io.BytesIO()
-    buffer.write(key.encode() + b" ")
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # kaldiio lets integers of one-row matrices wrap, then mends them
-        write_array(buffer, array, compression_method=method)
-    return buffer.getvalue()
+def _one_word(source: ByteSource) -> bytes:
+    line = source.readline()
+    words = line.split()
+    if len(words) != 1:
+        raise ValueError(f"{len(words)} words where one number was expected")
+    if not line.endswith(b"\n"):
+        raise EOFError("the file ends within a line")
+    return words[0]
 
 
-def _encode_text(key: str, array: np.ndarray) -> bytes:
-    def numbers(row: np.ndarray) -> str:
-        return "".join(f"{x!s} " for x in row)  # str of a NumPy float: the fewest digits that tell it apart
+def _whole_numbers(text: bytes) -> np.ndarray:
+    words = text.split()
+    for word in words:
+        if not re.fullmatch(rb"-?[0-9]{1,10}", word):
+            raise ValueError(f"{word[:20]!r} is neither a whole number nor '['")
+    values = np.array([int(word) for word in words], dtype=np.int64)
+    if (values != values.astype(np.int32)).any():
+        raise ValueError("a number beyond int32")
+    return values.astype(np.int32)
 
-    body = f" {numbers(array)}" if array.ndim == 1 else "".join(f"\n  {numbers(row)}" for row in array)
-    return f"{key}  [{body}]\n".encode()
+
+def _real_numbers(rows: list[list[bytes]], dtype: type) -> np.ndarray:
+    """Words to numbers (N, D); infinity only where it is written."""
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("rows of different length")
+    for row in rows:
+        if match := _NOT_IN_NUMBERS.search(b" ".join(row)):
+            raise ValueError(f"{match[0]!r} in a number")
+    with np.errstate(over="ignore"):
+        values = np.array(rows, dtype=np.bytes_).astype(np.float64).astype(dtype)
+    num_infinite = int(np.isinf(values).sum())
+    if num_infinite and num_infinite != sum(b"inf" in word.lower() for row in rows for word in row):
+        raise ValueError(f"a number too large for {np.dtype(dtype)}")
+    return values

@@ -1,21 +1,38 @@
-"""Kaldi's extended file names for input (rxfilenames): a path, ``path:offset``, ``-`` or ``command |``."""
+"""Kaldi's extended file names, opened: a path, ``path:offset``, ``-``, ``command |`` to read, ``| command`` to write.
+
+What Kaldi only warns of is an error here: a command that fails, on either side. A file that is written appears
+under its name when it is whole, by rename.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from svtk.errors import DataError
+from svtk.kaldi.bytesource import ByteSource
+from svtk.kaldi.specifiers import parse_rxfilename, parse_wxfilename
 
-__all__ = ["ByteSource", "open_rxfilename", "pipes_refused", "refuse_pipes"]
+__all__ = [
+    "ByteSource",
+    "Output",
+    "PartFile",
+    "open_output",
+    "open_rxfilename",
+    "open_wxfilename",
+    "pipes_refused",
+    "refuse_pipes",
+]
 
 _NO_PIPES = "SVTK_NO_PIPES"  # an environment variable, so that worker processes inherit the policy
 _GRACE = 2.0  # seconds a pipe's command gets to end once its output did not make sense
+_UNREAD = 1 << 20  # bytes a pipe's command may still write after its reader is done; more, and it is stopped
+_BY_HAND = "run it by hand to see why"
 
 
 def refuse_pipes() -> None:
@@ -29,104 +46,256 @@ def pipes_refused() -> bool:
 
 
 @contextlib.contextmanager
-def open_rxfilename(rxfilename: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open an rxfilename for binary reading: a path, ``path:offset``, ``-`` (stdin) or ``command |``.
+def open_rxfilename(rxfilename: str | os.PathLike, *, of: str | None = None) -> Iterator[BinaryIO]:
+    """Open an rxfilename for binary reading: a path, ``path:offset``, ``command |``, and ``-`` or nothing for stdin.
 
     A command's exit status is checked when the block ends, and takes precedence over a
-    :class:`DataError` raised in it: that was the symptom.
+    :class:`DataError` raised in it: that was the symptom. A block that is left while the command still has
+    much to say (more than a mebibyte) has chosen to stop; so has one left by another exception or a closed
+    generator. The command is then stopped and its status means nothing.
+
+    Args:
+        rxfilename: what to open; a :class:`os.PathLike` is a path whatever it looks like.
+        of: whose it is, for messages: ``utterance 'u1'``.
 
     Raises:
-        DataError: the file cannot be opened, or the command fails or is refused (:func:`refuse_pipes`).
+        DataError: not an rxfilename, the file cannot be opened, or the command fails or is refused
+            (:func:`refuse_pipes`).
     """
-    rxfilename = os.fspath(rxfilename)
-    if rxfilename == "-":
+    if isinstance(rxfilename, os.PathLike):
+        kind, name, offset = "file", os.fspath(rxfilename), 0
+    else:
+        parsed = parse_rxfilename(rxfilename)
+        kind, name, offset = parsed.kind, parsed.name, parsed.offset
+    if kind == "stdin":
+        if sys.stdin is None:
+            raise DataError("stdin is closed", mend="give a file's name in place of '-'")
         yield sys.stdin.buffer
-    elif rxfilename.rstrip().endswith("|"):
-        with _pipe(rxfilename.rstrip()[:-1].strip()) as file:
+    elif kind == "pipe":
+        with _input_pipe(name, of) as file:
             yield file
     else:
-        match = re.fullmatch(r"(.+):(\d+)", rxfilename, re.DOTALL)
-        path, offset = (match[1], int(match[2])) if match else (rxfilename, 0)
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(open(path, "rb"))
-                file.seek(offset)
+                file = stack.enter_context(open(name, "rb"))
+                if offset:
+                    file.seek(offset)
             except OSError as error:
-                raise DataError(f"cannot open: {error.strerror}", path=path) from error
+                what = "cannot open" if of is None else f"cannot open the file of {of}"
+                raise DataError(f"{what}: {error.strerror or error}", path=name) from error
             yield file
 
 
 @contextlib.contextmanager
-def _pipe(command: str) -> Iterator[BinaryIO]:
+def _input_pipe(command: str, of: str | None) -> Iterator[BinaryIO]:
+    owner = "" if of is None else f" of {of}"
     if pipes_refused():
         mend = f"write its output to a file first or, if you trust it, allow pipes (no --no-pipes, no {_NO_PIPES})"
-        raise DataError("input pipes are refused", found=repr(command), mend=mend)
-    process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)
+        raise DataError(f"input pipes are refused{owner and ', as that' + owner}", found=repr(command), mend=mend)
+    process = _start(command, stdout=subprocess.PIPE)
     status = 0
     try:
         yield process.stdout
-        while process.stdout.read(1 << 16):  # a command that cannot write its end would fail
-            pass
-        status = process.wait()
+        if _ends(process.stdout):
+            status = process.wait()
     except DataError as error:
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(_GRACE)
         if status == 0:
             raise
-        raise _failed(command, status) from error
+        raise _failed(f"input pipe{owner}", command, status) from error
     finally:
         process.stdout.close()
         if process.poll() is None:
             process.kill()
             process.wait()
     if status != 0:
-        raise _failed(command, status)
+        raise _failed(f"input pipe{owner}", command, status)
 
 
-def _failed(command: str, status: int) -> DataError:
-    return DataError(f"input pipe failed with exit status {status}", found=repr(command), mend="run it by hand")
+def _start(command: str, **pipes: int) -> subprocess.Popen:
+    try:
+        return subprocess.Popen(command, shell=True, **pipes)
+    except OSError as error:
+        raise DataError(f"cannot start a pipe: {error.strerror}", found=repr(command[:200])) from error
 
 
-class ByteSource:
-    """Bytes of a file or pipe with look-ahead, exact reads and a count.
+def _ends(file: BinaryIO) -> bool:
+    """Read what a command has still to say (one that cannot write its end would fail); False when it is too much."""
+    left = _UNREAD
+    while left > 0 and (data := file.read(1 << 16)):
+        left -= len(data)
+    return left > 0
+
+
+def _failed(what: str, command: str, status: int) -> DataError:
+    how = f"failed with exit status {status}" if status > 0 else f"was killed by signal {-status}"
+    return DataError(f"{what} {how}", found=repr(command), mend=_BY_HAND)
+
+
+class Output:
+    """Where bytes go: write to it, then :meth:`commit` when all is well or :meth:`abandon` it.
+
+    This one is for a device such as /dev/null or a FIFO, which no rename may replace, and for stdout.
 
     Args:
-        file: open for binary reading at *offset*.
-
-    ``offset`` is the place of the next byte, in a pipe counted from where reading began.
+        file: open for binary writing.
+        name: for messages.
     """
 
-    def __init__(self, file: BinaryIO, offset: int = 0):
-        self._file, self.offset, self._ahead = file, offset, b""
+    def __init__(self, file: BinaryIO, name: str):
+        self.file, self.name = file, name
 
-    def peek(self, size: int) -> bytes:
-        """The next *size* bytes, fewer only at the end; they stay unread."""
-        while len(self._ahead) < size and (more := self._file.read(size - len(self._ahead))):
-            self._ahead += more
-        return self._ahead[:size]
-
-    def read(self, size: int) -> bytes:
-        """Exactly *size* bytes.
+    def write(self, data: bytes) -> None:
+        """Append *data*.
 
         Raises:
-            EOFError: there are fewer.
+            DataError: it cannot be written.
+            BrokenPipeError: the reader of our stdout has gone, which ends the program quietly.
         """
-        if size < 0:
-            raise ValueError(f"a size of {size}")
-        data, self._ahead = self._ahead[:size], self._ahead[size:]
-        if len(data) < size:
-            data += self._file.read(size - len(data))
-        self.offset += len(data)
-        if len(data) < size:
-            raise EOFError(f"the file ends {size - len(data)} byte(s) too early")
-        return data
+        try:
+            self.file.write(data)
+        except OSError as error:
+            raise self._trouble(error) from error
 
-    def readline(self) -> bytes:
-        """The rest of a line with its newline; empty at the end."""
-        head, newline, rest = self._ahead.partition(b"\n")
-        if newline:
-            line, self._ahead = head + newline, rest
-        else:
-            line, self._ahead = head + self._file.readline(), b""
-        self.offset += len(line)
-        return line
+    def flush(self) -> None:
+        """Send what was written on its way; raises as :meth:`write`."""
+        try:
+            self.file.flush()
+        except OSError as error:
+            raise self._trouble(error) from error
+
+    def commit(self) -> None:
+        """All is written; raises as :meth:`write`."""
+        self.flush()
+        self._close()
+
+    def abandon(self) -> None:
+        """Something failed: nothing is to appear under a final name."""
+        with contextlib.suppress(OSError):
+            self._close()
+
+    def _close(self) -> None:
+        if self.name != "-":
+            self.file.close()
+
+    def _trouble(self, error: OSError) -> Exception:
+        if self.name == "-" and isinstance(error, BrokenPipeError):
+            return error
+        name = "stdout" if self.name == "-" else self.name
+        return DataError(f"cannot write: {error.strerror or error}", path=name)
+
+
+class _OutputPipe(Output):
+    def __init__(self, command: str):
+        self._process = _start(command, stdin=subprocess.PIPE)
+        super().__init__(self._process.stdin, command)
+
+    def commit(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # its exit status says more
+            self.file.close()
+        if (status := self._process.wait()) != 0:
+            raise _failed("output pipe", self.name, status)
+
+    def abandon(self) -> None:
+        self._process.kill()  # before its input ends, lest it takes what it got for the whole
+        with contextlib.suppress(OSError):
+            self.file.close()
+        self._process.wait()
+
+    def _trouble(self, error: OSError) -> Exception:
+        if not isinstance(error, BrokenPipeError):
+            return super()._trouble(error)
+        if (status := self._process.wait()) != 0:
+            return _failed("output pipe", self.name, status)
+        return DataError("output pipe ended before all was written", found=repr(self.name), mend=_BY_HAND)
+
+
+class PartFile(Output):
+    """A file that grows as ``FILE.part`` and takes its name when it is committed.
+
+    Args:
+        path: the final name; its directory is made.
+        offset: what an earlier run left in ``FILE.part`` is kept up to here.
+        keep: abandoned, ``FILE.part`` stays.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, offset: int = 0, keep: bool = False):
+        self.path = Path(path)
+        self.part = self.path.with_name(self.path.name + ".part")
+        self._keep = keep
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(self.part, "r+b" if offset else "wb")  # noqa: SIM115
+            file.truncate(offset)
+            file.seek(offset)
+        except OSError as error:
+            raise DataError(f"cannot write: {error.strerror or error}", path=path) from error
+        super().__init__(file, str(path))
+
+    def close(self) -> None:
+        """All is written, but not yet under its name."""
+        self.flush()
+        try:
+            with self.file:
+                os.fsync(self.file.fileno())
+        except OSError as error:
+            raise self._trouble(error) from error
+
+    def commit(self) -> None:
+        if not self.file.closed:
+            self.close()
+        try:
+            os.replace(self.part, self.path)
+        except OSError as error:
+            raise self._trouble(error) from error
+
+    def abandon(self) -> None:
+        super().abandon()
+        if not self._keep:
+            with contextlib.suppress(OSError):
+                self.part.unlink()
+
+
+def open_output(wxfilename: str) -> Output:
+    """An :class:`Output` for a wxfilename: a path, ``| command``, and ``-`` or nothing for stdout.
+
+    Raises:
+        DataError: not a wxfilename, or it cannot be opened.
+    """
+    parsed = parse_wxfilename(wxfilename)
+    if parsed.kind == "pipe":
+        return _OutputPipe(parsed.name)
+    if parsed.kind == "stdout":
+        if sys.stdout is None:
+            raise DataError("stdout is closed", mend="give a file's name in place of '-'")
+        return Output(sys.stdout.buffer, "-")
+    path = Path(parsed.name)
+    if path.is_file() or not path.exists():
+        return PartFile(path)
+    try:
+        return Output(open(path, "wb"), parsed.name)  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"cannot write: {error.strerror or error}", path=path) from error
+
+
+@contextlib.contextmanager
+def open_wxfilename(wxfilename: str) -> Iterator[Output]:
+    """Open a wxfilename for binary writing; what is written counts only when the block ends well.
+
+    A file then appears under its name; a command then gets the end of its input, and its exit status is
+    checked. After an exception the file does not appear, and the command is killed.
+
+    Raises:
+        DataError: as :func:`open_output` and :meth:`Output.commit`.
+    """
+    output = open_output(wxfilename)
+    try:
+        yield output
+    except BaseException:
+        output.abandon()
+        raise
+    output.commit()

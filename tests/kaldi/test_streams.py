@@ -36,3 +36,13 @@ def test_processes_started_later_refuse_pipes_too(no_pipes):
 def test_pipes_are_allowed_unless_refused(monkeypatch):
     monkeypatch.delenv("SVTK_NO_PIPES", raising=False)
     assert not pipes_refused()
+
+
+def test_rxfilenames_with_offsets(tmp_path):
+    (tmp_path / "f").write_bytes(b"0123456789")
+    with open_rxfilename(f"{tmp_path}/f:4") as file:
+        assert file.read() == b"456789"
+    with open_rxfilename(tmp_path / "f") as file:
+        assert file.read(2) == b"01"
+    with pytest.raises(DataError, match="nowhere: cannot open: No such file"), open_rxfilename(f"{tmp_path}/nowhere"):
+        pass

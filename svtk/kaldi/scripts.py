@@ -1,0 +1,152 @@
+"""Kaldi script files: ``key rxfilename`` lines, with ranges behind the rxfilename."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from svtk.errors import DataError
+from svtk.kaldi.entries import decode_array
+from svtk.kaldi.specifiers import Range, split_range
+from svtk.kaldi.streams import ByteSource, open_rxfilename
+
+__all__ = ["ScpReader", "read_script"]
+
+_TOLERANCE = 3  # rows a range may reach past the end, as in Kaldi: frames are counted in more than one way
+
+log = logging.getLogger(__name__)
+
+
+def read_script(rxfilename: str) -> dict[str, str]:
+    """Read ``key rest`` lines: what stands behind each key, in the file's order.
+
+    Args:
+        rxfilename: a path, ``-`` or ``command |``.
+
+    Raises:
+        DataError: it cannot be read, a malformed line or a key that stands twice (with the line).
+    """
+    entries: dict[str, str] = {}
+    with open_rxfilename(rxfilename) as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                fields = [field.decode("utf-8") for field in raw.strip().split(None, 1)]
+            except UnicodeDecodeError as error:
+                mend = "is it an archive (ark:)?"
+                raise DataError("not UTF-8 text", path=rxfilename, line=number, mend=mend) from error
+            if len(fields) != 2:
+                found = repr(" ".join(fields)[:80])
+                expected = "'KEY FILE:OFFSET'"
+                raise DataError("malformed script line", path=rxfilename, line=number, found=found, expected=expected)
+            key, entry = fields
+            if key in entries:
+                raise DataError(f"key {key!r} stands twice", path=rxfilename, line=number, mend="keep one of the two")
+            entries[key] = entry
+    return entries
+
+
+class ScpReader:
+    """Random access to the entries of a script file (``key file.ark:offset`` lines, with ``[a:b,c:d]`` ranges).
+
+    A mapping from key to array, in the file's order; nothing is loaded before it is asked for, and no file
+    stays open, so that it may be shared with forked workers. That the files it names are there is checked at
+    once, each file once.
+
+    Args:
+        path: rxfilename of the script file.
+        permissive: leave out, with one warning, the entries whose files are not there.
+        decode: reads one entry (:mod:`svtk.kaldi.entries`).
+
+    Raises:
+        DataError: missing file, malformed line or duplicate key (with the line), damaged entry, or files
+            that are not there (how many entries, and the first).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        permissive: bool = False,
+        decode: Callable[[ByteSource, str, str], Any] = decode_array,
+    ):
+        self.path = path
+        self._decode = decode
+        self._entries = read_script(path)
+        gone = _without_file(self._entries)
+        if gone:
+            examples = ", ".join(f"{key!r} in {file}" for key, file in list(gone.items())[:3])
+            what = f"{len(gone)} of {len(self._entries)} entries are in files that do not exist"
+            if not permissive:
+                mend = "write them again, take the lines out, or leave them out with scp,p:"
+                raise DataError(what, path=path, found=examples + (" ..." if len(gone) > 3 else ""), mend=mend)
+            log.warning("%s: %s and are left out: %s", path, what, examples)
+            self._entries = {key: entry for key, entry in self._entries.items() if key not in gone}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def rxfilename(self, key: str) -> str:
+        """What stands behind *key* in the script file."""
+        return self._entries[key]
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        entry = self._entries[key]
+        try:
+            rxfilename, ranges = split_range(entry)
+            with open_rxfilename(rxfilename) as file:
+                array = self._decode(ByteSource(file), rxfilename, key)
+        except DataError as error:
+            if error.path is not None and key in error.what:
+                raise
+            raise DataError(f"cannot read key {key!r}: {error}", path=self.path) from error
+        return _take(array, ranges, key, self.path) if ranges else array
+
+
+def _without_file(entries: dict[str, str]) -> dict[str, str]:
+    """The entries whose files are not there, by key; pipes and stdin are not looked at."""
+    there: dict[str, bool] = {}
+    gone = {}
+    for key, entry in entries.items():
+        if entry.endswith("|") or entry == "-":
+            continue
+        if entry.endswith("]"):
+            entry = entry.rpartition("[")[0].rstrip()
+            if not entry or entry.endswith("|"):  # no range: told of when the key is asked for
+                continue
+        path, colon, offset = entry.rpartition(":")
+        if not (colon and offset.isdecimal()):
+            path = entry
+        if path not in there:
+            there[path] = os.path.exists(path)
+        if not there[path]:
+            gone[key] = path
+    return gone
+
+
+def _take(array: np.ndarray, ranges: tuple[Range, ...], key: str, path: str) -> np.ndarray:
+    if len(ranges) > array.ndim:
+        raise DataError(f"the range of key {key!r} has {len(ranges)} parts", path=path, found=f"shape {array.shape}")
+    slices = []
+    for axis, (ends, size) in enumerate(zip(ranges, array.shape, strict=False)):
+        if ends is None:
+            slices.append(slice(None))
+            continue
+        first, last = ends
+        allowed = size + _TOLERANCE if axis == 0 else size
+        if not (first <= last < allowed and first < size):
+            what = f"the range of key {key!r} does not fit"
+            raise DataError(what, path=path, found=f"{first}:{last}", expected=f"FIRST:LAST within 0:{size - 1}")
+        if last >= size:
+            log.warning("%s: the range %d:%d of key %r ends past the last row, %d", path, first, last, key, size - 1)
+        slices.append(slice(first, last + 1))
+    return array[tuple(slices)]
