@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from svtk.config import from_mapping, to_mapping
+from svtk.config import from_mapping
 from svtk.models.speaker_model import SpeakerModel, load_model
-from svtk.registry import configure
-from svtk.train.options import FrozenEncoderOptions
+from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
 
 __all__ = ["BackendConfig", "train_backend"]
@@ -19,9 +18,6 @@ __all__ = ["BackendConfig", "train_backend"]
 @dataclasses.dataclass(frozen=True)
 class BackendConfig(FrozenEncoderOptions):
     """Configuration of ``svtk train-backend``; ``crop_duration`` is the student's window, whatever is set here."""
-
-    backend: dict = dataclasses.field(default_factory=lambda: {"name": "ecapa_tdnn"})
-    sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
 
 
 def train_backend(mapping: dict[str, Any], run: Run, *, student: str, path: Any = None) -> None:
@@ -38,14 +34,12 @@ def train_backend(mapping: dict[str, Any], run: Run, *, student: str, path: Any 
     """
     trained = load_model(student)
     config = from_mapping(BackendConfig, {**mapping, "crop_duration": trained.config.window}, path=path)
-    backend = configure("backends", config.backend, "backend", path)
-    sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
-    resolved = {**to_mapping(config), "backend": backend.spec(), "sv_loss": sv_loss.spec()}
+    components, resolved = resolve(config, path)
     if run.finished("train-backend", resolved, student=student):
         return
     torch.manual_seed(run.seed)
     encoder = trained.encoder
-    head = backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim)
-    model = SpeakerModel(dataclasses.replace(trained.config, backend=backend.spec()), encoder, head)
+    head = components["backend"].build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim)
+    model = SpeakerModel(dataclasses.replace(trained.config, backend=resolved["backend"]), encoder, head)
     model.freeze_encoder()
-    run.train(model, run.frozen_encoder_crops(model, config), sv_loss, config)
+    run.train(model, run.frozen_encoder_crops(model, config), components["sv_loss"], config)

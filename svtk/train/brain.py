@@ -32,6 +32,8 @@ __all__ = ["SpeakerBrain", "TrainState", "Validation", "align_frames"]
 
 log = logging.getLogger(__name__)
 
+_CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
+
 
 def align_frames(student: list[Tensor], teacher: Mapping[int, Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
     """Trim the last frame of the longer side: frontends differ by at most one frame (149 and 150 in 3 s).
@@ -134,7 +136,8 @@ class SpeakerBrain(sb.Brain):
     """Student (or teacher) and backend under one SV loss and any number of KD losses (OS-KDFT).
 
     Every epoch draws its random numbers from (seed, epoch), so a run that was killed and resumed gives the
-    weights of one that was not.
+    weights of one that was not. A step does not wait for the device: losses are summed there and read every
+    so many steps, and at the end of the epoch, before anything is saved.
 
     Args:
         model: what is trained; parts that must not learn are frozen by the caller.
@@ -145,7 +148,8 @@ class SpeakerBrain(sb.Brain):
         seed: of this run.
         device: torch device.
         directory: MODEL_DIR; checkpoints and the TensorBoard log go below it.
-        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar.
+        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar; one of
+            weight 0 is watched and learns nothing.
         teacher: frozen teacher for targets on the fly, or None.
         sv_weight: weight of the SV loss.
     """
@@ -189,8 +193,13 @@ class SpeakerBrain(sb.Brain):
         if teacher is not None:
             teacher.to(device)
         self.steps_per_epoch = 1
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
         self._writer = SummaryWriter(str(directory / "tensorboard"))
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an earlier run has left something to resume from."""
+        return self.checkpointer.find_checkpoint() is not None
 
     def epochs(self) -> Iterator[int]:
         """Epochs still to do, counted from 1."""
@@ -202,9 +211,43 @@ class SpeakerBrain(sb.Brain):
 
     def compute_forward(self, batch: Batch | HiddenBatch, stage: sb.Stage) -> tuple[list[Tensor], Tensor]:
         if isinstance(batch, HiddenBatch):
-            hidden = batch.to(self.device).hidden
-            return hidden, self.modules.model.backend(hidden)
-        return self.modules.model(batch.to(self.device).wav)
+            return batch.hidden, self.modules.model.backend(batch.hidden)
+        return self.modules.model(batch.wav)
+
+    def fit_batch(self, batch: Batch | HiddenBatch | SvtkError) -> Tensor:
+        """One step, the loss being left on its device (SpeechBrain's reads it back three times).
+
+        Raises:
+            SvtkError: the batch could not be made.
+        """
+        if isinstance(batch, SvtkError):
+            raise batch
+        batch = batch.to(self.device)
+        rate = self.learning_rate(self.state.epoch + 1, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.training_ctx:
+            loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
+        self.scaler.scale(loss).backward()
+        self.optimizers_step()
+        return loss.detach()
+
+    def update_average(self, loss: Tensor, avg_loss: float) -> float:
+        """The mean loss of the epoch so far, as the progress bar shows it, renewed every so many steps."""
+        return avg_loss if self.step % _CHECK_EVERY else self._finite_loss() / self.step
+
+    def _finite_loss(self) -> float:
+        """The sum of the epoch's losses.
+
+        Raises:
+            ModelError: it is not finite.
+        """
+        total = self._sums["loss"].item()
+        if not math.isfinite(total):
+            raise ModelError(
+                f"the loss is {total} in epoch {self.state.epoch + 1}", mend="lower lr; the last checkpoint is kept"
+            )
+        return total
 
     @torch.no_grad()
     def teacher_states(self, batch: Batch, layers: set[int]) -> dict[int, Tensor]:
@@ -227,7 +270,6 @@ class SpeakerBrain(sb.Brain):
         self, predictions: tuple[list[Tensor], Tensor], batch: Batch | HiddenBatch, stage: sb.Stage
     ) -> Tensor:
         hidden, embedding = predictions
-        batch = batch.to(self.device)
         total = torch.zeros((), device=embedding.device)
         if self.sv_weight:
             sv = self.modules.sv_loss(embedding, batch.label)
@@ -237,19 +279,16 @@ class SpeakerBrain(sb.Brain):
             layers = {layer for loss in self.modules.kd_losses for layer in loss.teacher_layers}
             mine, theirs = align_frames(hidden, self.teacher_states(batch, layers))
             for (name, weight), loss in zip(self.kd_weights, self.modules.kd_losses, strict=True):
-                kd = loss(mine, theirs)
-                total = total + weight * kd
+                with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+                    kd = loss(mine, theirs)
+                total = total + weight * kd if weight else total
                 self._count(name, kd)
         self._count("loss", total)
-        if not torch.isfinite(total):
-            raise ModelError(
-                f"the loss is {float(total.detach())} in epoch {self.state.epoch + 1}",
-                mend="lower lr; the last checkpoint is kept",
-            )
         return total
 
     def _count(self, name: str, value: Tensor) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
+        value = value.detach().double()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def learning_rate(self, epoch: int, step: int) -> float:
         """Rate of a step (counted from 1) of an epoch (counted from 1)."""
@@ -271,20 +310,15 @@ class SpeakerBrain(sb.Brain):
         self.modules.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
         self._sums, self._started = {}, time.monotonic()
 
-    def on_fit_batch_start(self, batch: Batch | HiddenBatch | SvtkError, should_step: bool) -> None:
-        if isinstance(batch, SvtkError):
-            raise batch
-        rate = self.learning_rate(self.state.epoch + 1, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         if stage != sb.Stage.TRAIN:
             return
         state, options = self.state, self.options
+        self._finite_loss()
+        self._check_weights()
         state.epoch = epoch
         record = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
-        record.update({name: value / self.steps_per_epoch for name, value in self._sums.items()})
+        record.update({name: value.item() / self.steps_per_epoch for name, value in self._sums.items()})
         if epoch % options.valid_every == 0 or epoch == options.max_epochs:
             record["eer"] = self.validation.eer(self.modules.model)
             state.validated(record["eer"], options)
@@ -304,6 +338,15 @@ class SpeakerBrain(sb.Brain):
             keep_recent=True,
             verbosity=logging.DEBUG,
         )
+
+    def _check_weights(self) -> None:
+        """Raise ModelError if the last step left a weight that is not finite: no checkpoint shall hold it."""
+        learned = [p.isfinite().all() for p in self.modules.parameters() if p.requires_grad]
+        if not torch.stack(learned).all():
+            raise ModelError(
+                f"the weights are not finite after epoch {self.state.epoch + 1}",
+                mend="lower lr; the last checkpoint is kept",
+            )
 
     def finish(self) -> None:
         """Bring back the weights of the best validation."""

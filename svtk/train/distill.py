@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import torch
 
-from svtk.config import from_mapping, to_mapping
+from svtk.config import from_mapping
 from svtk.data.targets import Targets
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import StudentSpec, build_model
 from svtk.models.teacher import load_teacher
 from svtk.registry import Component, configure
-from svtk.train.options import TrainOptions
+from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
 
 __all__ = ["DistillConfig", "distill", "kd_components"]
@@ -25,8 +26,9 @@ class DistillConfig(TrainOptions, StudentSpec):
 
     Attributes:
         sv_loss: component, ``{name: ..., option: ...}``, as frontend, student and backend are.
-        kd_losses: list of components with a ``weight`` each; an empty list trains without a teacher.
-        sv_weight: weight of the SV loss.
+        kd_losses: list of components with a ``weight`` each; one of weight 0 is only watched; an empty list trains
+            without a teacher.
+        sv_weight: weight of the SV loss; 0 leaves it out.
         teacher_context: what a teacher in the loop hears: the ``crop``, as in the paper, or the whole
             ``utterance``, whose states are then cut along the crop, as cached teacher targets are.
     """
@@ -36,15 +38,23 @@ class DistillConfig(TrainOptions, StudentSpec):
     sv_weight: float = 1.0
     teacher_context: Literal["crop", "utterance"] = "crop"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.sv_weight < math.inf:
+            raise ValueError("sv_weight must not be negative")
+
 
 def kd_components(config: DistillConfig, path: Any = None) -> list[tuple[float, Component]]:
     """The KD losses as ``(weight, component)``."""
     result = []
     for index, spec in enumerate(config.kd_losses):
         weight = spec.get("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
             raise ConfigError(
-                f"wrong value for 'kd_losses.{index}.weight'", path=path, found=repr(weight), expected="a number"
+                f"wrong value for 'kd_losses.{index}.weight'",
+                path=path,
+                found=repr(weight),
+                expected="a number, not negative",
             )
         options = {key: value for key, value in spec.items() if key != "weight"}
         result.append((float(weight), configure("losses", options, f"kd_losses.{index}", path)))
@@ -64,28 +74,27 @@ def distill(
         path: configuration file, for messages.
 
     Raises:
-        ConfigError: a wrong configuration, or teacher targets made for other crops.
+        ConfigError: a wrong configuration, or teacher targets made for other crops or without layers it needs.
         DataError: unreadable data, or utterances without teacher targets.
         ModelError: MODEL_DIR holds another run, or the teacher cannot be loaded.
     """
     config = from_mapping(DistillConfig, mapping, path=path)
-    model_config = config.model_config(path)
-    kd, sv_loss = kd_components(config, path), configure("losses", config.sv_loss, "sv_loss", path)
+    components, resolved = resolve(config, path)
+    kd = kd_components(config, path)
+    resolved["kd_losses"] = [{**component.spec(), "weight": weight} for weight, component in kd]
     if kd and (teacher is None) == (targets is None):
         raise ConfigError(
             "distillation needs one of --teacher and --targets", path=path, mend="give one, or set kd_losses=[]"
         )
-    if not kd and not config.sv_weight:
-        raise ConfigError("nothing to learn: kd_losses is empty and sv_weight 0", path=path)
-    parts = {name: getattr(model_config, name) for name in ("frontend", "student", "backend")}
-    resolved = {**to_mapping(config), **parts, "sv_loss": sv_loss.spec()}
+    if not config.sv_weight and not any(weight for weight, _ in kd):
+        raise ConfigError("nothing to learn: sv_weight and all weights of kd_losses are 0", path=path)
     if run.finished("distill", resolved, teacher=teacher, targets=targets):
         return
     losses, distillation, teacher_side = [], {}, {}
     if kd:
         source = load_teacher(teacher) if teacher is not None else Targets(targets, []).info
     torch.manual_seed(run.seed)  # after loading: what is drawn does not hang on where teacher states come from
-    model = build_model(model_config, path=path)
+    model = build_model(config.model_config(path), path=path)
     if kd:
         wiring = {
             "student_dim": model.encoder.hidden_dim,
@@ -105,11 +114,21 @@ def distill(
             layers = sorted({layer for *_, loss in losses for layer in loss.teacher_layers})
             teacher_side = {"targets": _open_targets(targets, layers, config), "crop_frames": model.window_frames}
     dataset = run.crops(config, **teacher_side)
-    run.train(model, dataset, sv_loss, config, kd_losses=losses, sv_weight=config.sv_weight, **distillation)
+    distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}
+    run.train(model, dataset, components["sv_loss"], config, **distillation)
 
 
 def _open_targets(directory: str, layers: list[int], config: DistillConfig) -> Targets:
-    cached = Targets(directory, layers)
+    cached = Targets(directory, [])
+    missing = sorted(set(layers) - set(cached.info.layers))
+    if missing:
+        every = ",".join(map(str, sorted({*layers, *cached.info.layers})))
+        raise ConfigError(
+            f"no teacher targets of layer(s) {', '.join(map(str, missing))}, which kd_losses need",
+            path=directory,
+            found=f"layers {cached.info.layers}",
+            mend=f"run svtk extract-targets --layers {every} into another directory",
+        )
     if abs(cached.info.min_duration - config.crop_duration) > 1e-6:
         raise ConfigError(
             "teacher targets were made for other crops",
@@ -118,4 +137,4 @@ def _open_targets(directory: str, layers: list[int], config: DistillConfig) -> T
             expected=f"crop_duration {config.crop_duration}",
             mend=f"run svtk extract-targets with --min-duration {config.crop_duration}",
         )
-    return cached
+    return Targets(directory, layers)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
+from svtk.config import to_mapping
 from svtk.data import FRAME, SAMPLE_RATE, augment
+from svtk.registry import Component, configure
 
-__all__ = ["FrozenEncoderOptions", "TrainOptions"]
+__all__ = ["FrozenEncoderOptions", "TrainOptions", "resolve"]
+
+#: options of the training verbs that are components, and the rooms of these
+_ROOMS = {"frontend": "frontends", "student": "students", "backend": "backends", "sv_loss": "losses"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +83,29 @@ class FrozenEncoderOptions(TrainOptions):
     """Options of training a backend on a frozen encoder.
 
     Attributes:
+        backend, sv_loss: components, ``{name: ..., option: ...}``.
         cache_hidden: encode every utterance this many times, once, before training: as it is and, with a noise
             directory, the further times augmented; then train on crops of these hidden states, held in memory
             as float16. 0 encodes every crop anew (for corpora that do not fit).
     """
 
+    backend: dict = dataclasses.field(default_factory=lambda: {"name": "ecapa_tdnn"})
+    sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
     cache_hidden: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cache_hidden < 0:
             raise ValueError("cache_hidden must not be negative")
+
+
+def resolve(config: TrainOptions, path: Any = None) -> tuple[dict[str, Component], dict[str, Any]]:
+    """The components that *config* names, by their key, and *config* as a mapping with their defaults filled in.
+
+    Raises:
+        ConfigError: an unknown component, or a wrong option of one.
+    """
+    components = {
+        key: configure(room, getattr(config, key), key, path) for key, room in _ROOMS.items() if hasattr(config, key)
+    }
+    return components, {**to_mapping(config), **{key: component.spec() for key, component in components.items()}}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torch.utils.data import DataLoader
 
 from svtk.config import load_yaml, save_yaml
@@ -24,6 +25,7 @@ from svtk.models.speaker_model import SpeakerModel, save_model
 from svtk.progress import bar_wanted
 from svtk.registry import Component
 from svtk.train.brain import SpeakerBrain, Validation
+from svtk.train.classifier import save_classifier
 from svtk.train.hidden_cache import cache_hidden
 from svtk.train.options import FrozenEncoderOptions, TrainOptions
 
@@ -36,7 +38,7 @@ _HOW_IT_RUNS = {"config.num_workers", "config.cache_audio"}
 #: the files that tell one data directory, model or set of teacher targets from another
 _IDENTITY = (
     *("wav.scp", "segments", "utt2spk", "*/wav.scp"),
-    *("targets.json", "config.yaml", "config.json", "*.safetensors", "encoder/*.safetensors"),
+    *("targets.json", "config.yaml", "config.json", "*.safetensors", "pytorch_model*.bin", "encoder/*.safetensors"),
 )
 
 
@@ -153,12 +155,13 @@ class Run:
         options: TrainOptions,
         *,
         save: Callable[[SpeakerModel, Path], None] = save_model,
+        start: Callable[[nn.Module, SpeakerModel, DataLoader, list[str]], None] | None = None,
         **distillation: Any,
     ) -> None:
         """Train *model* to its end, taking up where an earlier run stopped, and save its best weights.
 
-        Writes ``train.json`` (seed, epochs, seconds, best, history), then the model by *save*; the checkpoints,
-        which only a resume needs, are removed last.
+        Writes ``train.json`` (seed, epochs, seconds, best, history), the speaker classes of a trained SV loss, then
+        the model by *save*; the checkpoints, which only a resume needs, are removed last.
 
         Args:
             model: what is trained.
@@ -166,6 +169,8 @@ class Run:
             sv_loss: built here, for the dataset's speakers.
             options: training options.
             save: writes the model to MODEL_DIR.
+            start: sets the speaker classes before the first step of all, given the SV loss, the model, a loader of
+                crops and the speakers.
             distillation: ``kd_losses``, ``teacher`` and ``sv_weight`` of :class:`SpeakerBrain`.
         """
         brain = SpeakerBrain(
@@ -181,9 +186,13 @@ class Run:
         )
         sampler = EpochSampler(dataset, options.batch_size)
         brain.steps_per_epoch = len(sampler)
-        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=dataset.collate, num_workers=options.num_workers)
+        loading = {"collate_fn": dataset.collate, "num_workers": options.num_workers}
+        loader = DataLoader(dataset, batch_sampler=sampler, **loading)
         size = len(dataset), len(dataset.speakers), len(sampler)
         log.info("%d utterances of %d speakers, %d steps an epoch", *size)
+        if start is not None and not brain.has_checkpoint:
+            in_order = DataLoader(dataset, batch_size=sampler.batch_size, **loading)
+            start(brain.modules.sv_loss, brain.modules.model, in_order, dataset.speakers)
         brain.fit(brain.epochs(), loader, progressbar=bar_wanted())
         brain.finish()
         state = brain.state
@@ -196,6 +205,8 @@ class Run:
             "history": state.history,
         }
         write_lines(self.directory / "train.json", [json.dumps(summary, indent=1)])
+        if brain.sv_weight:
+            save_classifier(brain.modules.sv_loss, dataset.speakers, self.directory)
         save(model, self.directory)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
         best = 100 * state.best_eer, state.best_epoch

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from svtk.config import from_mapping, to_mapping
+from svtk.config import from_mapping
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, build_model, save_model
 from svtk.models.teacher import teacher_spec
-from svtk.registry import configure
 from svtk.teachers import wavlm
-from svtk.train.options import FrozenEncoderOptions
+from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
 
 __all__ = ["TeacherConfig", "train_teacher"]
@@ -25,12 +24,9 @@ class TeacherConfig(FrozenEncoderOptions):
 
     Attributes:
         new_model: sizes of the WavLM that is trained from scratch (without ``--encoder``).
-        backend, sv_loss: components.
     """
 
     new_model: wavlm.NewModel = dataclasses.field(default_factory=wavlm.NewModel)
-    backend: dict = dataclasses.field(default_factory=lambda: {"name": "ecapa_tdnn"})
-    sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
 
 
 def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = None, path: Any = None) -> None:
@@ -47,9 +43,8 @@ def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = No
         ConfigError, DataError, ModelError: as :func:`svtk.train.distill.distill`.
     """
     config = from_mapping(TeacherConfig, mapping, path=path)
-    backend = configure("backends", config.backend, "backend", path)
-    sv_loss = configure("losses", config.sv_loss, "sv_loss", path)
-    resolved = {**to_mapping(config), "backend": backend.spec(), "sv_loss": sv_loss.spec()}
+    components, resolved = resolve(config, path)
+    backend, sv_loss = components["backend"], components["sv_loss"]
     if run.finished("train-teacher", resolved, encoder=encoder):
         return
     torch.manual_seed(run.seed)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+
 import pytest
+import torch
 
 from svtk.config import apply_overrides
+from svtk.train.brain import SpeakerBrain
 from svtk.train.distill import distill
 from svtk.train.run import Run
 
@@ -54,3 +60,51 @@ def distil(run_of, wavlm_dir):
         return model_dir
 
     return go
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Where the run that all others are compared with lies; made by the first test that needs it."""
+    return tmp_path_factory.mktemp("finished") / "model"
+
+
+@pytest.fixture
+def whole(finished, distil):
+    return finished if (finished / "model.safetensors").exists() else distil(finished)
+
+
+@pytest.fixture
+def history():
+    """The records of a run's epochs."""
+
+    def read(model_dir):
+        return json.loads((model_dir / "train.json").read_text())["history"]
+
+    return read
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Do *how* in a step of an epoch (both counted from 1)."""
+    forward = SpeakerBrain.compute_forward
+
+    def install(epoch, step, how):
+        def compute_forward(self, batch, stage):
+            if (self.state.epoch + 1, self.step) == (epoch, step):
+                how()
+            return forward(self, batch, stage)
+
+        monkeypatch.setattr(SpeakerBrain, "compute_forward", compute_forward)
+
+    return install
+
+
+@pytest.fixture
+def kill():
+    """End this process as a power cut would."""
+
+    def end(*_, **__):
+        torch.set_num_threads(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return end

@@ -33,7 +33,15 @@ def train(run_of, training, backend_spec):
 def test_a_new_wavlm(train, tmp_path):
     train(tmp_path / "m", max_epochs=8, lr=3e-3, valid_every=8)
     assert {f.name for f in (tmp_path / "m").iterdir()} == {
-        *("config.yaml", "encoder", "model.safetensors", "run.yaml", "tensorboard", "train.json")
+        *(
+            "classifier.safetensors",
+            "config.yaml",
+            "encoder",
+            "model.safetensors",
+            "run.yaml",
+            "tensorboard",
+            "train.json",
+        )
     }
     assert {f.name for f in (tmp_path / "m/encoder").iterdir()} == {
         *("config.json", "model.safetensors", "preprocessor_config.json")

@@ -1,0 +1,139 @@
+"""The losses' place in training: weights, learned parts, and what stops a loss that is not a number."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from svtk.data.crops import Batch
+from svtk.errors import ModelError
+from svtk.train.brain import SpeakerBrain
+
+#: the student is 8 wide, the teacher 12
+EVERY_KD = [
+    {"name": "hidden_mse", "weight": 0.5},
+    {"name": "cosine", "weight": 2},
+    {"name": "distilhubert", "weight": 0.3, "teacher_layers": [1, 2]},
+    {"name": "fithubert", "weight": 0.7},
+    {"name": "star", "weight": 0.1},
+]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop():
+    raise Stop
+
+
+def test_every_kd_loss_at_once(distil, tmp_path, history):
+    """With a teacher of another width; each is counted under its name and by its weight."""
+    kd = f"kd_losses={EVERY_KD}"
+    records = history(distil(tmp_path / "m", kd, "max_epochs=6", "lr=5e-3", "student.dropout=0", noise=None))
+    kd_sums = [sum(spec["weight"] * record[spec["name"]] for spec in EVERY_KD) for record in records]
+    for record, kd_sum in zip(records, kd_sums, strict=True):
+        assert record["loss"] == pytest.approx(record["sv"] + kd_sum, rel=1e-5)
+    assert kd_sums[-1] < 0.9 * kd_sums[0] and records[-1]["sv"] < records[0]["sv"]
+    assert {key.split(".")[0] for key in load_file(tmp_path / "m/model.safetensors")} == {"encoder", "backend"}
+
+
+def test_learned_parts_are_resumed(distil, tmp_path, stop_at, monkeypatch):
+    """Bit for bit, though they are no part of the model."""
+    kd = f"kd_losses={EVERY_KD}"
+    whole = distil(tmp_path / "whole", kd)
+    stop_at(2, 2, stop)
+    with pytest.raises(Stop):
+        distil(tmp_path / "broken", kd)
+    [checkpoint] = (tmp_path / "broken/checkpoints").glob("CKPT+*")
+    learned = torch.load(checkpoint / "kd_losses.ckpt", weights_only=True)
+    assert {"0.projection.weight", "1.projection.weight", "2.heads.1.2.bias", "3.projections.0.weight"} <= set(learned)
+    monkeypatch.undo()
+    broken = distil(tmp_path / "broken", kd)
+    for name in ("model.safetensors", "classifier.safetensors"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_loss_of_weight_zero_is_watched_alone(distil, tmp_path, history):
+    kd = "kd_losses=[{name: cosine, weight: 0}]"
+    records = history(distil(tmp_path / "m", kd))
+    for record in records:
+        assert record["loss"] == pytest.approx(record["sv"]) and 0.5 < record["cosine"] < 1.5
+    [bare] = history(distil(tmp_path / "bare", "kd_losses=[]", "max_epochs=1", teacher=None))
+    assert bare["loss"] == pytest.approx(records[0]["loss"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "spec", ["{name: subcenter_aam, num_subcenters: 2, top_k: 2}", "{name: sphereface2, margin_type: A, margin: 0.15}"]
+)
+def test_sv_losses(distil, tmp_path, history, spec):
+    settings = ("lr=5e-3", "max_epochs=8", "valid_every=8", "student.dropout=0", "margin_warmup_epochs=1")
+    records = history(distil(tmp_path / "m", f"sv_loss={spec}", "kd_losses=[]", *settings, noise=None, teacher=None))
+    assert records[-1]["sv"] < 0.9 * records[1]["sv"]  # from the first epoch with all of the margin
+    assert {"weight"} <= set(load_file(tmp_path / "m/classifier.safetensors"))
+
+
+def test_the_classes_are_not_kept_where_they_were_not_learned(distil, tmp_path):
+    model = distil(tmp_path / "m", "sv_weight=0", "max_epochs=1")
+    assert (model / "model.safetensors").exists() and not (model / "classifier.safetensors").exists()
+
+
+# What a step costs, and what ends a run
+
+
+def test_a_batch_is_moved_once(distil, tmp_path, monkeypatch):
+    moved, to = [], Batch.to
+    monkeypatch.setattr(Batch, "to", lambda self, device, **_: moved.append(device) or to(self, device))
+    distil(tmp_path / "m", "max_epochs=2")
+    assert len(moved) == 2 * 4
+
+
+def spoil(monkeypatch, epoch, step, how):
+    """Do *how* with the loss of a step (both counted from 1)."""
+    objectives = SpeakerBrain.compute_objectives
+
+    def compute_objectives(self, *args):
+        loss = objectives(self, *args)
+        return how(self, loss) if (self.state.epoch + 1, self.step) == (epoch, step) else loss
+
+    monkeypatch.setattr(SpeakerBrain, "compute_objectives", compute_objectives)
+
+
+def test_one_loss_that_is_not_a_number_ends_the_run_before_a_checkpoint(distil, tmp_path, monkeypatch):
+    def nan(brain, loss):
+        brain._count("loss", torch.tensor(float("nan")))
+        return loss
+
+    spoil(monkeypatch, 2, 2, nan)
+    with pytest.raises(ModelError, match="the loss is nan in epoch 2. To mend: lower lr; the last checkpoint is kept"):
+        distil(tmp_path / "m")
+    [checkpoint] = (tmp_path / "m/checkpoints").glob("CKPT+*")
+    assert "epoch: 1" in (checkpoint / "CKPT.yaml").read_text()
+
+
+def test_it_is_seen_within_the_epoch(distil, tmp_path, monkeypatch):
+    monkeypatch.setattr("svtk.train.brain._CHECK_EVERY", 2)
+    seen = []
+
+    def nan(brain, loss):
+        seen.append(brain)
+        return loss * float("nan")
+
+    spoil(monkeypatch, 1, 1, nan)
+    with pytest.raises(ModelError, match="the loss is nan in epoch 1"):
+        distil(tmp_path / "m")
+    assert seen[0].step == 2
+
+
+def test_weights_that_the_last_step_spoilt_are_not_kept(distil, tmp_path, monkeypatch):
+    """The loss was a number, its gradient was not."""
+
+    def spoilt(brain, loss):
+        return loss + (next(brain.modules.model.parameters()).sum() * 0.0).sqrt()  # 0, of infinite slope
+
+    spoil(monkeypatch, 2, 4, spoilt)
+    with pytest.raises(ModelError, match="the weights are not finite after epoch 2"):
+        distil(tmp_path / "m", "valid_every=5", "max_epochs=3")
+    [checkpoint] = (tmp_path / "m/checkpoints").glob("CKPT+*")
+    assert "epoch: 1" in (checkpoint / "CKPT.yaml").read_text()
