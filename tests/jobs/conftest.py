@@ -36,6 +36,11 @@ def _wait_for(what: str, true, seconds: float, logs: list[Path]) -> None:
         time.sleep(0.1)
 
 
+def _is_idle(environment: dict[str, str]) -> bool:
+    done = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True)
+    return "idle" in done.stdout.split()
+
+
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """The environment of Slurm's commands, for a cluster of one node with 4 cores; skips, and says why, without one."""
@@ -95,13 +100,7 @@ PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
         start("slurmctld", "-D")
         start("slurmd", "-D")
         logs = [root / f"{name}.{end}" for name in ("slurmctld", "slurmd") for end in ("log", "out")]
-        idle = lambda: (
-            "idle"
-            in subprocess.run(  # noqa: E731
-                ["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True
-            ).stdout.split()
-        )
-        _wait_for("an idle node", idle, 30, logs)
+        _wait_for("an idle node", lambda: _is_idle(environment), 30, logs)
         yield environment
     finally:
         if len(daemons) > 1:

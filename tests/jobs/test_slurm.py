@@ -62,8 +62,7 @@ def test_extraction_with_a_killed_job_and_its_recovery(slurm, tmp_path, corpus, 
     first = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     wait_until((log / "extract.2.log").exists)
     (array,) = set(squeue(slurm, "-o", "%F"))
-    subprocess.run(["scancel", "--signal=KILL", "--batch", f"{array}_2"], env=slurm, check=True)
-    subprocess.run(["scancel", f"{array}_2"], env=slurm)
+    subprocess.run(["scancel", "--full", "--signal=KILL", f"{array}_2"], env=slurm, check=True)
     _, stderr = first.communicate(timeout=120)
     assert first.returncode == 1, stderr
     assert "Error: 1 of 3 jobs failed: 2; log: log/extract.2.log" in stderr
