@@ -77,11 +77,10 @@ class Layout:
         channels = self.channels
         for stage in self.stages:
             channels *= stage.stride
-            if channels % self.groups(channels) or (channels * stage.expansion) % self.groups(
-                channels * stage.expansion
-            ):
-                raise ValueError(f"{channels} channels cannot be grouped by group_channels {self.group_channels}")
-            if stage.reduction is not None and (self.volume // stage.reduction) % _HEADS:
+            for width in (channels, channels * stage.expansion):
+                if width % self.groups(width):
+                    raise ValueError(f"{width} channels cannot be grouped by group_channels {self.group_channels}")
+            if stage.reduction is not None and self.volume % (stage.reduction * _HEADS):
                 raise ValueError(f"{self.volume} / reduction {stage.reduction} is not a multiple of {_HEADS} heads")
 
     @property
@@ -96,7 +95,8 @@ class Layout:
 
 Size = Literal["b0", "b1", "b2", "ssrf"]
 
-#: b0 to b2 of the paper (1.0, 2.2 and 4.7 M parameters on a spectrogram), and SSRFNet's, whose volume is 1024
+#: b0 to b2 of the paper (published with 1.0, 2.2 and 4.7 M parameters on a spectrogram; here 1.00, 2.13 and 4.89 M),
+#: and that of SSRFNet's release, whose volume is 1024
 SIZES: dict[str, Layout] = {
     "b0": Layout(
         frequencies=60,

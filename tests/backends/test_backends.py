@@ -147,11 +147,15 @@ def test_the_papers_ecapa():
         ({"name": "redimnet", "layout": {**LAYOUT, "frequencies": 8}}, "the strides do not divide 8 frequencies"),
         (
             {"name": "redimnet", "layout": {**LAYOUT, "group_channels": 3}},
-            "8 channels cannot be grouped by group_channels 3",
+            "16 channels cannot be grouped by group_channels 3",
         ),
         (
             {"name": "redimnet", "layout": {**LAYOUT, "stages": [{"reduction": 4}]}},
             "24 / reduction 4 is not a multiple of 4",
+        ),
+        (
+            {"name": "redimnet", "layout": {**LAYOUT, "stages": [{"reduction": 99}]}},
+            "24 / reduction 99 is not a multiple",
         ),
         ({"name": "redimnet", "layout": {**LAYOUT, "stages": []}}, "a layout needs stages"),
         (

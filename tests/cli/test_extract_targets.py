@@ -12,13 +12,14 @@ import pytest
 from svtk.kaldi.tables import ScpReader
 
 
-def test_as_a_user_runs_it(wavlm_dir, corpus, tmp_path):
+def test_as_a_user_runs_it(wavlm_dir, corpus, tmp_path, monkeypatch):
     words = ["extract-targets", "--teacher", wavlm_dir, "--layers=0,last", "--min-duration", "0.5", corpus.train, "out"]
     done = subprocess.run([sys.executable, "-m", "svtk", *words], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "teacher targets: 16 utterances, layers [0, 2], 0.00 GiB (free " in done.stderr
     assert "Warning" not in done.stderr and "frozen" not in done.stderr
-    assert {len(ScpReader(f"{tmp_path}/out/layer{layer}.scp")) for layer in (0, 2)} == {16}
+    monkeypatch.chdir(tmp_path)
+    assert {len(ScpReader(f"out/layer{layer}.scp")) for layer in (0, 2)} == {16}
     assert json.loads((tmp_path / "out/targets.json").read_text())["layers"] == [0, 2]
 
 
