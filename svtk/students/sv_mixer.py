@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.students._base import BlockStack, StudentConfig
+from svtk.students._blocks import ChannelMLP, MixerBlock, TokenMLP
+
 __all__ = ["Config", "SVMixer", "SVMixerBlock", "build"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(StudentConfig):
     """Options of the SV-Mixer student; the defaults are the paper's.
 
     ``gcm``, ``lgm`` and ``msm`` are the ablation switches of the paper's Table II. GCM off puts one MLP
@@ -27,35 +30,16 @@ class Config:
     three off a block is that of MLP-Mixer.
     """
 
-    num_layers: int = 5
-    hidden_dim: int = 1024
     group_dim: int = 128
     expansion: int = 4
-    dropout: float = 0.1
     lgm: Literal["parallel", "sequential", "off"] = "parallel"
     msm: bool = True
     gcm: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.num_layers, self.hidden_dim, self.group_dim, self.expansion) < 1:
-            raise ValueError("num_layers, hidden_dim, group_dim and expansion must be positive")
+        super().__post_init__()
         if self.gcm and self.hidden_dim % self.group_dim:
             raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of group_dim {self.group_dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
-
-
-class TokenMLP(nn.Module):
-    """Global time mixing, shared over channels: Linear(T → eT) → GELU → Linear(eT → T)."""
-
-    def __init__(self, num_frames: int, expansion: int):
-        super().__init__()
-        self.up = nn.Linear(num_frames, expansion * num_frames)
-        self.down = nn.Linear(expansion * num_frames, num_frames)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, T) to (B, H, T)."""
-        return self.down(F.gelu(self.up(x)))
 
 
 class LocalGlobalMixing(nn.Module):
@@ -69,7 +53,7 @@ class LocalGlobalMixing(nn.Module):
         super().__init__()
         dim = config.hidden_dim
         self.mode = config.lgm
-        self.token = TokenMLP(num_frames, config.expansion)
+        self.token = TokenMLP(num_frames, config.expansion * num_frames)
         if self.mode == "parallel":
             self.local = nn.Sequential(
                 nn.Conv1d(dim, dim, 7, padding=3, groups=dim), nn.GELU(), nn.Conv1d(dim, dim, 3, padding=1, groups=dim)
@@ -79,14 +63,12 @@ class LocalGlobalMixing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) to (B, T, H)."""
-        x = x.transpose(1, 2)  # (B, H, T)
         if self.mode == "parallel":
-            x = self.local(x) + self.token(x)
-        elif self.mode == "sequential":
-            x = self.token(self.local(x))
-        else:
-            x = self.token(x)
-        return x.transpose(1, 2)
+            return self._local(x) + self.token(x)
+        return self.token(self._local(x) if self.mode == "sequential" else x)
+
+    def _local(self, x: Tensor) -> Tensor:
+        return self.local(x.transpose(1, 2)).transpose(1, 2)
 
 
 class GroupMLP(nn.Module):
@@ -114,13 +96,6 @@ class GroupMLP(nn.Module):
         return x.transpose(0, 1).reshape(batch, frames, dim)
 
 
-class ChannelMLP(nn.Sequential):
-    """One MLP over all channels: Linear(H → eH) → GELU → Linear(eH → H)."""
-
-    def __init__(self, dim: int, expansion: int):
-        super().__init__(nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim))
-
-
 class MultiScaleMixing(nn.Module):
     """MSM: a channel MLP at full and one at half time resolution, added; with GCM, then joined over groups.
 
@@ -135,7 +110,7 @@ class MultiScaleMixing(nn.Module):
         def channel_mlp() -> nn.Module:
             if config.gcm:
                 return GroupMLP(groups, config.group_dim, config.expansion)
-            return ChannelMLP(dim, config.expansion)
+            return ChannelMLP(dim, config.expansion * dim)
 
         self.full_rate = channel_mlp()
         self.half_rate = channel_mlp() if config.msm else None
@@ -154,7 +129,7 @@ class MultiScaleMixing(nn.Module):
         return y
 
 
-class SVMixerBlock(nn.Module):
+class SVMixerBlock(MixerBlock):
     """One block: x + LGM(LayerNorm(x)), then x + MSM(LayerNorm(x)); dropout before each residual sum.
 
     Args:
@@ -164,21 +139,11 @@ class SVMixerBlock(nn.Module):
     """
 
     def __init__(self, config: Config, num_frames: int, last: bool = False):
-        super().__init__()
-        self.time_norm = nn.LayerNorm(config.hidden_dim)
-        self.time_mixing = LocalGlobalMixing(config, num_frames)
-        self.channel_norm = nn.LayerNorm(config.hidden_dim)
-        self.channel_mixing = MultiScaleMixing(config)
-        self.time_dropout = nn.Dropout(config.dropout)
-        self.channel_dropout = nn.Identity() if last else nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H) to (B, T, H)."""
-        x = x + self.time_dropout(self.time_mixing(self.time_norm(x)))
-        return x + self.channel_dropout(self.channel_mixing(self.channel_norm(x)))
+        lgm, msm = LocalGlobalMixing(config, num_frames), MultiScaleMixing(config)
+        super().__init__(config.hidden_dim, lgm, msm, config.dropout, last)
 
 
-class SVMixer(nn.Module):
+class SVMixer(BlockStack):
     """L blocks and a final LayerNorm over projected frames.
 
     >>> student = SVMixer(Config(num_layers=2, hidden_dim=256), num_frames=75)
@@ -187,22 +152,7 @@ class SVMixer(nn.Module):
     """
 
     def __init__(self, config: Config, num_frames: int):
-        super().__init__()
-        self.num_frames = num_frames
-        layers = config.num_layers
-        self.blocks = nn.ModuleList(SVMixerBlock(config, num_frames, last=i == layers - 1) for i in range(layers))
-        self.norm = nn.LayerNorm(config.hidden_dim)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Projected frames (B, T, H) to L+1 hidden states (B, T, H).
-
-        The states are the input, each block's output but the last, and the normed last.
-        """
-        hidden = [x]
-        for block in self.blocks:
-            hidden.append(block(hidden[-1]))
-        hidden[-1] = self.norm(hidden[-1])
-        return hidden
+        super().__init__(config, num_frames, lambda last: SVMixerBlock(config, num_frames, last))
 
 
 def build(config: Config, *, num_frames: int) -> SVMixer:

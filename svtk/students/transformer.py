@@ -15,28 +15,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from svtk.students._base import StudentConfig
+
 __all__ = ["Config", "TransformerStudent", "build"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(StudentConfig):
     """Options of the Transformer student; the defaults are the paper's sizes."""
 
-    num_layers: int = 5
-    hidden_dim: int = 1024
     ffn_dim: int = 2048
     num_heads: int = 16
-    dropout: float = 0.1
     norm_first: bool = True
     positions: Literal["none", "sinusoidal"] = "none"
 
     def __post_init__(self) -> None:
-        if min(self.num_layers, self.hidden_dim, self.ffn_dim, self.num_heads) < 1:
-            raise ValueError("num_layers, hidden_dim, ffn_dim and num_heads must be positive")
+        super().__post_init__()
         if self.hidden_dim % self.num_heads:
             raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
 
 
 def sinusoids(num_frames: int, dim: int) -> Tensor:
@@ -74,7 +70,7 @@ class TransformerStudent(nn.Module):
         self.register_buffer("positions", positions, persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Projected frames (B, T, H) to L+1 hidden states (B, T, H), as :class:`svtk.students.sv_mixer.SVMixer`."""
+        """Projected frames (B, T, H) to L+1 hidden states (B, T, H), as :class:`svtk.students._base.BlockStack`."""
         hidden = [x]
         if self.positions is not None:
             x = x + self.positions[: x.shape[1]]
