@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from svtk.errors import DataError
-from svtk.kaldi.datadir import write_lines
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
-from svtk.kaldi.streams import open_rxfilename
+from svtk.kaldi.streams import open_rxfilename, open_wxfilename
 
 __all__ = ["only_one", "read_spk2utt", "read_text", "write_text"]
 
@@ -55,29 +51,9 @@ def write_text(wxfilename: str | os.PathLike, lines: Iterable[str]) -> None:
     Raises:
         DataError: it cannot be written, or its command fails.
     """
-    name = os.fspath(wxfilename)
-    if name == "-":
-        sys.stdout.writelines(line + "\n" for line in lines)
-    elif name.lstrip().startswith("|"):
-        _write_pipe(name.lstrip()[1:].strip(), lines)
-    else:
-        write_lines(name, lines)
-
-
-def _write_pipe(command: str, lines: Iterable[str]) -> None:
-    process = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, text=True, encoding="utf-8")
-    try:
-        with contextlib.suppress(BrokenPipeError):  # its exit status says more
-            process.stdin.writelines(line + "\n" for line in lines)
-    except BaseException:
-        process.kill()  # before its input ends, lest it takes what it got for the whole
-        raise
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        status = process.wait()
-    if status != 0:
-        raise DataError(f"output pipe failed with exit status {status}", found=repr(command), mend="run it by hand")
+    with open_wxfilename(os.fspath(wxfilename)) as output:
+        for line in lines:
+            output.write(f"{line}\n".encode())
 
 
 def read_spk2utt(source: str | os.PathLike) -> dict[str, list[str]]:

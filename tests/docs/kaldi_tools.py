@@ -13,9 +13,6 @@ from collections.abc import Iterator
 import kaldi_native_io
 import numpy as np
 
-from svtk.kaldi.plda import read_plda, write_plda
-from svtk.score.plda import PldaScorer, project, train_plda
-
 
 def vectors(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
     with kaldi_native_io.SequentialFloatVectorReader(rspecifier) as reader:
@@ -85,16 +82,24 @@ def ivector_compute_dot_products(trials: str, enroll: str, test: str, scores: st
 
 
 def ivector_compute_plda(spk2utt: str, rspecifier: str, plda: str) -> None:
+    from svtk.kaldi.plda import write_plda
+    from svtk.score.plda import train_plda
+
     rows = dict(vectors(rspecifier))
     labels = {utt: n for n, (_, utts) in enumerate(token_lists(spk2utt)) for utt in utts}
     write_plda(plda, train_plda(np.stack(list(rows.values())), np.array([labels[utt] for utt in rows])))
 
 
 def ivector_copy_plda(plda: str, out: str) -> None:
+    from svtk.kaldi.plda import read_plda, write_plda
+
     write_plda("/dev/stdout" if out == "-" else out, read_plda(plda), text=True)
 
 
 def ivector_plda_scoring(plda: str, enroll: str, test: str, trials: str, scores: str) -> None:
+    from svtk.kaldi.plda import read_plda
+    from svtk.score.plda import PldaScorer, project
+
     model, left, right = read_plda(plda), dict(vectors(enroll)), dict(vectors(test))
     pairs = [(a, b) for a, b in lines(trials)]  # as Kaldi: two columns, no labels
     sides = np.stack([left[a] for a, _ in pairs]), np.stack([right[b] for _, b in pairs])

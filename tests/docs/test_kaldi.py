@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from svtk.cli.main import svtk
 from svtk.kaldi.datadir import read_data_dir
 
 kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
@@ -53,14 +54,19 @@ def recipe(tmp_path_factory, corpus, student_dir):
     (place / "bin").mkdir()
     for program in (*PROGRAMS, "svtk"):
         script = f"{Path(__file__).with_name('kaldi_tools.py')} {program}" if program != "svtk" else "-m svtk"
-        (place / "bin" / program).write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
-        (place / "bin" / program).chmod(0o755)
+        executable(place / "bin" / program, f'exec {sys.executable} {script} "$@"')
+    executable(place / "bin/run.pl", f'exec {ROOT}/utils/run_local.sh "$@"')
     return place
+
+
+def executable(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
 
 
 def run(block: str, place: Path) -> str:
     """Run one block; gives its stdout."""
-    path = f"{place / 'bin'}:{os.environ['PATH']}"
+    path = f"{place / 'bin'}:{ROOT / 'bin'}:{ROOT / 'utils'}:{os.environ['PATH']}"
     words = ["bash", "-euo", "pipefail", "-c", block]
     done = subprocess.run(words, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
@@ -115,3 +121,24 @@ def test_someone_elses_embeddings(recipe, monkeypatch):
         cosine = mean @ other / np.linalg.norm(mean) / np.linalg.norm(other)
         assert line.split()[:2] == [a, f"{b}-2"] and float(line.split()[2]) == pytest.approx(cosine, abs=1e-4)
     assert run(streams, recipe).startswith("EER          0.00 %")
+
+
+def test_a_job_array(recipe, monkeypatch):
+    run("".join(blocks(3)), recipe)
+    monkeypatch.chdir(recipe)
+    one, two = (vectors(f"scp:exp/{name}/embedding.scp") for name in ("array", "merged"))
+    assert list(one) == list(two) == [line.split()[0] for line in Path("data/train/utt2spk").read_text().splitlines()]
+    for utt in one:
+        np.testing.assert_array_equal(one[utt], two[utt])
+    assert len(list(Path("exp/array/log").glob("extract.[12].log"))) == 2
+
+
+def test_the_table_names_verbs_and_scripts_that_are_there():
+    table = PAGE.split("## Which verb")[1].split("## ")[0]
+    names = {
+        word for row in re.findall(r"^\| (`.*?`) \|", table, re.M) for word in re.findall(r"`([^`\s]+)[^`]*`", row)
+    }
+    scripts = {name for name in names if name.endswith(".sh")}
+    assert len(scripts) == 4 and len(names) > 12
+    assert names - scripts <= set(svtk.list_commands(None))
+    assert all((ROOT / name).exists() or (ROOT / "utils" / name).exists() for name in scripts)
