@@ -1,0 +1,211 @@
+"""Mend a data directory as Kaldi's fix_data_dir.sh does: sort, drop what is not in all files, derive spk2utt.
+
+Differences to it, all on the safe side: either everything is mended or nothing is touched; of two lines that
+give an id different values none is taken by chance; utterances without a line in vad.scp, utt2uniq, utt2warp,
+spk2warp or reco2file_and_channel are dropped like those without features; files that can be made again
+(utt2dur, reco2dur, utt2num_frames, the manifest) are moved to the backup where they are wrong or incomplete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from svtk.data.manifest import MANIFEST, is_current
+from svtk.errors import DataError
+from svtk.kaldi.data_files import DATA_FILES, DataFile, DataFiles, read_data_files
+from svtk.prepare.check_files import check_files
+from svtk.prepare.check_manifest import check_manifest
+from svtk.prepare.problems import Problems
+
+__all__ = ["BACKUP", "Fixed", "Unfixable", "fix_data"]
+
+log = logging.getLogger(__name__)
+
+#: where the replaced files go, within the data directory
+BACKUP = ".backup"
+_STAGE = ".fix"  # the mended files, whole, on their way to their places
+_REMOVED = "removed"  # in it: the names of files to be removed
+
+
+class Unfixable(DataError):
+    """A data directory that only its owner can mend; ``problems`` tells what is wrong."""
+
+    def __init__(self, path: Path, problems: Problems):
+        self.problems = problems
+        what = f"cannot be mended: {problems.count} problem(s) of {len(problems)} kind(s), told above; nothing changed"
+        super().__init__(what, path=path, mend="mend those by hand, then run svtk fix-data again")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """What was done: files written anew and removed; utterances and speakers (kept, of)."""
+
+    path: Path
+    written: list[str]
+    removed: list[str]
+    utts: tuple[int, int]
+    spks: tuple[int, int]
+
+    def summary(self) -> str:
+        """One line: how much was kept."""
+        kept = f"kept {self.utts[0]} of {self.utts[1]} utterances, {self.spks[0]} of {self.spks[1]} speakers"
+        if not self.written and not self.removed:
+            return f"{self.path}: {kept}: nothing to mend"
+        return f"{self.path}: {kept}; the old files are in {self.path / BACKUP}"
+
+
+def fix_data(data_dir: str | os.PathLike, *, spk_sort: bool = True, wav: bool = True) -> Fixed:
+    """Make a data directory valid, or touch nothing; a run that was killed is finished by the next.
+
+    Args:
+        data_dir: the data directory.
+        spk_sort, wav: as :func:`svtk.prepare.validate.validate_data`.
+
+    Raises:
+        Unfixable: lines that are malformed, that contradict each other, or that no filtering can mend.
+        DataError: no such directory, no utterance is in all files, or a file cannot be read or written.
+    """
+    path = Path(data_dir)
+    try:
+        if (path / _STAGE).is_dir():
+            log.info("%s: finishing an earlier fix-data", path)
+            _put_in_place(path)
+        files = read_data_files(path)
+        _refuse(path, files, spk_sort, wav)
+        mended = _filter(path, _clean(files))
+        for name in _wrong_but_remade(path, mended):
+            del mended[name]
+        _refuse(path, mended, spk_sort, wav)
+        written = [name for name, file in mended.items() if _changes(path / name, file)]
+        removed = [name for name in files if name not in mended]
+        if (path / MANIFEST).exists() and not _manifest_fits(path, mended, bool(written or removed)):
+            removed.append(MANIFEST)
+        if written or removed:
+            _stage(path, [mended[name] for name in written], removed)
+            _put_in_place(path)
+    except OSError as error:
+        raise DataError(f"cannot write: {error.strerror}", path=error.filename or path) from error
+    for name in written:
+        old = len(files[name].keys) if name in files else 0
+        log.info("%s: written anew, %d of %d lines", path / name, len(mended[name].keys), old)
+    for name in removed:
+        log.info("%s: moved to %s; it can be made again", path / name, BACKUP)
+    before, after = files["utt2spk"].map(), mended["utt2spk"].map()
+    spks = len(set(after.values())), len(set(before.values()))
+    return Fixed(path, written, removed, (len(after), len(before)), spks)
+
+
+def _refuse(path: Path, files: DataFiles, spk_sort: bool, wav: bool) -> None:
+    """Raise Unfixable for what fix-data does not mend."""
+    problems, unfixable = Problems(), Problems()
+    check_files(path, files, problems, spk_sort=spk_sort, wav=wav)
+    for problem in problems:
+        if not problem.is_fixable:
+            unfixable.take(problem)
+    if unfixable:
+        raise Unfixable(path, unfixable)
+
+
+def _clean(files: DataFiles) -> DataFiles:
+    """Without blank lines and repeated ones, sorted as under ``LC_ALL=C``."""
+    cleaned = {}
+    for name, file in files.items():
+        lines = dict.fromkeys(zip(file.keys, file.values, strict=True))
+        cleaned[name] = file.replaced(sorted(line for line in lines if line[0]))
+    return cleaned
+
+
+def _filter(path: Path, files: DataFiles) -> DataFiles:
+    """The files restricted to the utterances that all of them know, with spk2utt derived from utt2spk.
+
+    Raises:
+        DataError: no such utterance.
+    """
+    utt2spk = files["utt2spk"].map()
+    recording_of = {utt: utt for utt in utt2spk}
+    if "segments" in files:
+        recording_of = {utt: value.split()[0] for utt, value in files["segments"].map().items()}
+    known = {"utt": set(recording_of) & set(utt2spk), "spk": set(utt2spk.values()), "recording": None}
+    for file in files.values():
+        if not file.kind.can_be_remade:
+            others = known[file.kind.key]
+            known[file.kind.key] = set(file.keys) if others is None else others & set(file.keys)
+    recordings = known["recording"]
+    utts = {
+        utt
+        for utt in known["utt"]
+        if utt2spk[utt] in known["spk"] and (recordings is None or recording_of[utt] in recordings)
+    }
+    if not utts:
+        counts = ", ".join(f"{name} {len(file.keys)}" for name, file in files.items())
+        raise DataError("no utterance is in all files; nothing changed", path=path, found=f"lines: {counts}")
+    keep = {
+        "utt": utts,
+        "spk": {utt2spk[utt] for utt in utts},
+        "recording": {recording_of[utt] for utt in utts},
+    }
+    result = {
+        name: file.replaced(
+            (key, value) for key, value in zip(file.keys, file.values, strict=True) if key in keep[file.kind.key]
+        )
+        for name, file in files.items()
+    }
+    spk2utt: dict[str, list[str]] = {}
+    for utt, spk in result["utt2spk"].map().items():
+        spk2utt.setdefault(spk, []).append(utt)
+    kind = DATA_FILES["spk2utt"]
+    empty = DataFile(kind, path / kind.name, [], [])
+    result[kind.name] = empty.replaced((spk, " ".join(spk2utt[spk])) for spk in sorted(spk2utt))
+    return result
+
+
+def _wrong_but_remade(path: Path, files: DataFiles) -> list[str]:
+    """Files that are still wrong and can be made again, from the audio or the others."""
+    problems = Problems()
+    check_files(path, files, problems, spk_sort=False, wav=False)
+    return sorted({p.file for p in problems if p.file in files and DATA_FILES[p.file].can_be_remade})
+
+
+def _changes(path: Path, file: DataFile) -> bool:
+    return not path.exists() or path.read_bytes() != file.text().encode("utf-8")
+
+
+def _manifest_fits(path: Path, files: DataFiles, files_change: bool) -> bool:
+    """Whether the manifest may stay: right, and not about to be older than the files."""
+    if files_change or not is_current(path):
+        return False
+    problems = Problems()
+    check_manifest(path, files, problems)
+    return not problems
+
+
+def _stage(path: Path, written: list[DataFile], removed: list[str]) -> None:
+    """Write all new files aside and copy the old ones to the backup; nothing is in its place yet."""
+    part = path / f"{_STAGE}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    for file in written:
+        (part / file.name).write_bytes(file.text().encode("utf-8"))
+    (part / _REMOVED).write_text("".join(f"{name}\n" for name in removed))
+    backup = path / BACKUP
+    backup.mkdir(exist_ok=True)
+    for name in [*(file.name for file in written), *removed]:
+        if (path / name).exists():
+            shutil.copyfile(path / name, backup / f"{name}.part")
+            os.replace(backup / f"{name}.part", backup / name)
+    os.replace(part, path / _STAGE)  # from here on the mending goes through, if need be in the next run
+
+
+def _put_in_place(path: Path) -> None:
+    stage = path / _STAGE
+    for name in (stage / _REMOVED).read_text().splitlines():
+        (path / name).unlink(missing_ok=True)
+    for file in sorted(stage.iterdir()):
+        if file.name != _REMOVED:
+            os.replace(file, path / file.name)
+    (stage / _REMOVED).unlink()
+    stage.rmdir()
