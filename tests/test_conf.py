@@ -11,6 +11,8 @@ from svtk.models.teacher import teacher_spec
 from svtk.registry import configure, names
 from svtk.train.backend import BackendConfig
 from svtk.train.distill import DistillConfig, kd_components
+from svtk.train.fine_tune import FineTuneConfig
+from svtk.train.options import resolve
 from svtk.train.teacher import TeacherConfig
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -21,7 +23,12 @@ TEACHERS = [file.name for file in ALL if file.name.startswith("teacher_")]  # of
 
 def config_class(name: str) -> type:
     """The dataclass of a file's verb."""
-    for word, cls in (("distill", DistillConfig), ("teacher", TeacherConfig), ("backend", BackendConfig)):
+    for word, cls in (
+        ("distill", DistillConfig),
+        ("teacher", TeacherConfig),
+        ("backend", BackendConfig),
+        ("lmft", FineTuneConfig),
+    ):
         if word in name:
             return cls
     raise AssertionError(f"{name} belongs to no verb")
@@ -38,10 +45,8 @@ def test_there_are_files():
 @pytest.mark.parametrize("name", [file.name for file in FILES])
 def test_accepted(name):
     config = read(name)
-    configure("backends", config.backend)
-    configure("losses", config.sv_loss)
+    resolve(config)
     if isinstance(config, DistillConfig):
-        config.model_config()
         kd_components(config)
 
 

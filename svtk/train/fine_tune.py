@@ -1,0 +1,74 @@
+"""Large-margin fine-tuning (Thienpondt et al., ICASSP 2021): a trained model goes on, with longer crops and margin."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from svtk.config import from_mapping
+from svtk.data import SAMPLE_RATE
+from svtk.errors import ConfigError
+from svtk.models.speaker_model import load_model
+from svtk.train.classifier import start_classifier
+from svtk.train.options import TrainOptions, resolve
+from svtk.train.run import Run
+
+__all__ = ["FineTuneConfig", "fine_tune"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneConfig(TrainOptions):
+    """Configuration of ``svtk fine-tune``; the defaults fine-tune a student of the paper's with a large margin.
+
+    ``crop_duration`` is the length of a crop alone: the windows of the model stay what they are and cover it, as
+    they cover an utterance when it is embedded. 5.98 s are two windows of 3 s (149 frames each); crops that are no
+    whole number of windows cost a further window for what is left. Augmentation with noise stays what ``--noise``
+    and ``augment`` say; there is none of speed.
+
+    Attributes:
+        sv_loss: component.
+    """
+
+    crop_duration: float = 5.98
+    batch_size: int = 64
+    max_epochs: int = 5
+    lr: float = 2e-5
+    schedule: Literal["plateau", "cosine"] = "cosine"
+    sv_loss: dict = dataclasses.field(
+        default_factory=lambda: {"name": "aam_softmax", "margin": 0.5, "top_k_penalty": "none"}
+    )
+
+
+def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None) -> None:
+    """Train on the encoder and the backend of *model*, and save both as a new MODEL_DIR.
+
+    A teacher's encoder, which its MODEL_DIR only refers to, stays frozen: its backend alone is fine-tuned. The
+    speaker classes begin as :func:`svtk.train.classifier.start_classifier` says.
+
+    Args:
+        mapping: configuration as read from YAML and ``--set``.
+        run: data, MODEL_DIR, seed and device.
+        model: MODEL_DIR to go on from.
+        path: configuration file, for messages.
+
+    Raises:
+        ConfigError, DataError, ModelError: as :func:`svtk.train.distill.distill`.
+    """
+    config = from_mapping(FineTuneConfig, mapping, path=path)
+    components, resolved = resolve(config, path)
+    trained = load_model(model)
+    if config.crop_samples < trained.window_samples:
+        raise ConfigError(
+            "crops are shorter than a window of the model",
+            path=path,
+            found=f"crop_duration {config.crop_duration}",
+            expected=f"at least {trained.window_samples / SAMPLE_RATE}",
+        )
+    if run.finished("fine-tune", resolved, model=model):
+        return
+    if trained.config.kind == "teacher":
+        trained.freeze_encoder()
+    start = partial(start_classifier, source=Path(model))
+    run.train(trained, run.crops(config), components["sv_loss"], config, start=start)
