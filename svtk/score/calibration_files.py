@@ -1,0 +1,242 @@
+"""Calibrations as files: trained on score files and a trial list, applied to score files of any length."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from itertools import repeat, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svtk.errors import DataError
+from svtk.kaldi.score_blocks import read_score_blocks, score_lines
+from svtk.kaldi.text import only_one, read_text, write_text
+from svtk.kaldi.trials import Scores, read_trials
+from svtk.score.calibration import cllr, train_calibration
+from svtk.score.metrics import join_labels
+
+__all__ = ["Calibration", "Quality", "apply_calibration", "read_calibration", "train_calibration_files"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """Values of every utterance, of which the lower and the higher of a trial's two sides count.
+
+    ``name`` of the file; ``log``: natural logarithms are taken; ``rows`` float64 (N, C), one per utterance.
+    """
+
+    name: str
+    log: bool
+    row_of: dict[str, int]
+    rows: np.ndarray
+
+    @classmethod
+    def read(cls, rxfilename: str, take_log: bool = False) -> Quality:
+        """Read ``utt value...`` lines; values may stand between brackets, as in a Kaldi text archive.
+
+        Raises:
+            DataError: no lines, a key that stands twice, a value that is no finite number (or, for *take_log*,
+                not above 0), or lines of different length.
+        """
+        row_of: dict[str, int] = {}
+        rows: list[list[float]] = []
+        for number, line in enumerate(read_text(rxfilename), 1):
+            key, *values = [word for word in line.split() if word not in ("[", "]")] or [""]
+            what = None
+            try:
+                row = [math.log(float(value)) if take_log else float(value) for value in values]
+            except ValueError:
+                row = []
+            if not row or not all(map(math.isfinite, row)) or len(row) != len(rows[0] if rows else row):
+                what = "malformed quality measure"
+            elif key in row_of:
+                what = f"{key!r} stands twice"
+            if what is not None:
+                columns = f"{len(rows[0])} number(s)" if rows else "one or more numbers"
+                expected = f"UTT and {columns}" + (" above 0" if take_log else "")
+                raise DataError(what, path=rxfilename, line=number, found=repr(line.strip()[:60]), expected=expected)
+            row_of[key] = len(rows)
+            rows.append(row)
+        if not rows:
+            raise DataError("no quality measures", path=rxfilename, expected="'UTT VALUE...' lines")
+        return cls(Path(rxfilename).name, take_log, row_of, np.array(rows))
+
+    def of(self, enroll: Sequence[str], test: Sequence[str], path: str, first: int) -> np.ndarray:
+        """Float64 (K, 2 C): the lower values of the two sides, then the higher; *path* from line *first* names them."""
+        sides = []
+        for keys in (enroll, test):
+            rows = np.fromiter(map(self.row_of.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
+            if (absent := np.flatnonzero(rows < 0)).size:
+                key = keys[absent[0]]
+                raise DataError(f"{key!r} is not in {self.name}", path=path, line=first + int(absent[0]), mend="add it")
+            sides.append(self.rows[rows])
+        return np.hstack([np.minimum(*sides), np.maximum(*sides)])
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"log {self.name}" if self.log else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """``llr = offset + Σ weight * score + Σ low * lower quality + Σ high * higher quality``.
+
+    ``scores``: name and weight of each system. ``quality``: name, whether logarithms are taken, and the weights
+    of the lower and of the higher values, one each per column. ``trained_on``: figures of the training list.
+    """
+
+    p_target: float
+    offset: float
+    scores: list[dict[str, Any]]
+    quality: list[dict[str, Any]]
+    trained_on: dict[str, Any]
+
+    def weights(self) -> np.ndarray:
+        """All weights, in the order of the features; float64 (F,)."""
+        quality = [weight for item in self.quality for weight in (*item["low"], *item["high"])]
+        return np.array([item["weight"] for item in self.scores] + quality, dtype=np.float64)
+
+
+def read_calibration(path: str | os.PathLike) -> Calibration:
+    """Read what :func:`train_calibration_files` wrote.
+
+    Raises:
+        DataError: the file cannot be read or is no calibration.
+    """
+    try:
+        calibration = Calibration(**json.loads("".join(read_text(path))))
+        numbers = np.append(calibration.weights(), calibration.offset)
+        sound = bool(np.isfinite(numbers).all()) and all(
+            isinstance(item["log"], bool) and len(item["low"]) == len(item["high"]) for item in calibration.quality
+        )
+    except (ValueError, TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise DataError("not a calibration", path=path, mend="train it with svtk calibrate or svtk fuse")
+    return calibration
+
+
+def _joint_blocks(paths: Sequence[str]) -> Iterator[tuple[int, Scores, np.ndarray]]:
+    """Blocks of several files with the same trials in the same order: first line, the first's, scores (K, S)."""
+    for blocks in zip_longest(*map(read_score_blocks, paths)):
+        first = next(found[0] for found in blocks if found is not None)
+        own, *others = ([] if found is None else _pairs(found[1]) for found in blocks) if len(paths) > 1 else [[]]
+        for path, pairs in zip(paths[1:], others, strict=True):
+            if pairs != own:
+                differ = (i for i, (left, right) in enumerate(zip(own, pairs, strict=False)) if left != right)
+                place = next(differ, min(len(own), len(pairs)))
+                found, expected = (
+                    repr(" ".join(side[place])) if place < len(side) else "the end" for side in (pairs, own)
+                )
+                what = f"other trials than in {paths[0]}"
+                mend = "score the same trial list with every system"
+                raise DataError(what, path=path, line=first + place, found=found, expected=expected, mend=mend)
+        yield first, blocks[0][1], np.stack([found[1].scores for found in blocks], axis=1)
+
+
+def _pairs(scores: Scores) -> list[tuple[str, str]]:
+    return list(zip(scores.enroll, scores.test, strict=True))
+
+
+def _features(block: Scores, scores: np.ndarray, quality: Sequence[Quality], path: str, first: int) -> np.ndarray:
+    return np.hstack([scores, *(measure.of(block.enroll, block.test, path, first) for measure in quality)])
+
+
+def train_calibration_files(
+    scores: Sequence[str],
+    trials: str,
+    calibration: str,
+    *,
+    p_target: float = 0.5,
+    quality: Sequence[Quality] = (),
+) -> Calibration:
+    """Train a calibration of one score file, or a fusion of several, on a labelled trial list.
+
+    Args:
+        scores: score files of the same trials in the same order.
+        trials: labelled trials; joined by key.
+        calibration: the file to write (JSON).
+        p_target: prior of a target trial, as :func:`svtk.score.calibration.train_calibration`.
+        quality: further measures of the utterances.
+
+    Raises:
+        DataError: files that cannot be read or do not fit each other, or of which nothing can be learnt.
+    """
+    only_one("stdin", {**{f"SCORES {i}": path for i, path in enumerate(scores, 1)}, "TRIALS": trials})
+    enroll: list[str] = []
+    test: list[str] = []
+    pieces = []
+    for first, block, values in _joint_blocks(scores):
+        pieces.append(_features(block, values, quality, scores[0], first))
+        enroll += block.enroll
+        test += block.test
+    features = np.concatenate(pieces)
+    labels = join_labels(Scores(enroll, test, features[:, 0]), read_trials(trials), scores[0], trials)
+    names = [*scores]
+    for measure in quality:
+        names += [f"{measure.label} ({side})" for side in ("lower", "higher") for _ in range(measure.rows.shape[1])]
+    weights, offset = train_calibration(features, labels, p_target, names)
+    parts = iter(weights.tolist())
+    systems = [{"name": name, "weight": next(parts)} for name in scores]
+    measures = []
+    for measure in quality:
+        low, high = ([next(parts) for _ in range(measure.rows.shape[1])] for _ in range(2))
+        measures.append({"name": measure.name, "log": measure.log, "low": low, "high": high})
+    trained_on = {
+        "targets": int(labels.sum()),
+        "nontargets": int((~labels).sum()),
+        "cllr": round(cllr(features @ weights + offset, labels), 6),
+    }
+    result = Calibration(p_target, offset, systems, measures, trained_on)
+    for system in systems:
+        if system["weight"] < 0:
+            log.warning("%s has a negative weight: do higher scores mean the same speaker?", system["name"])
+    log.info("%d target, %d nontarget trials; Cllr on them %.4f", *trained_on.values())
+    write_text(calibration, [json.dumps(dataclasses.asdict(result), indent=2, ensure_ascii=False)])
+    return result
+
+
+def apply_calibration(calibration: str, scores: Sequence[str], llrs: str, *, quality: Sequence[Quality] = ()) -> None:
+    """Write log-likelihood ratios (natural) of score files, in their order and in constant memory.
+
+    Args:
+        calibration: what :func:`train_calibration_files` wrote.
+        scores: score files of the same trials in the same order, of the systems that it was trained on.
+        llrs: the score file to write.
+        quality: the measures it was trained with, of these utterances, in the same order.
+
+    Raises:
+        DataError: files that cannot be read, or do not fit each other or the calibration.
+    """
+    only_one("stdin", {f"SCORES {i}": path for i, path in enumerate(scores, 1)})
+    trained = read_calibration(calibration)
+    if len(scores) != len(trained.scores):
+        names = ", ".join(str(item["name"]) for item in trained.scores)
+        raise DataError(
+            "a calibration of other systems", path=calibration, found=f"{len(scores)} score file(s)", expected=names
+        )
+    given = [(measure.log, measure.rows.shape[1]) for measure in quality]
+    if given != [(item["log"], len(item["low"])) for item in trained.quality]:
+        wanted = [
+            f"{'--log-quality' if item['log'] else '--quality'} {item['name']} ({len(item['low'])} value(s))"
+            for item in trained.quality
+        ]
+        found = ", ".join(f"{measure.label} ({measure.rows.shape[1]} value(s))" for measure in quality) or "none"
+        raise DataError("other quality measures", path=calibration, found=found, expected=", ".join(wanted) or "none")
+    weights = trained.weights()
+
+    def lines() -> Iterator[str]:
+        for first, block, values in _joint_blocks(scores):
+            features = _features(block, values, quality, scores[0], first)
+            yield from score_lines(Scores(block.enroll, block.test, features @ weights + trained.offset))
+
+    write_text(llrs, lines())
