@@ -44,16 +44,13 @@ class Batch:
 
     def to(self, device: Any, **_: Any) -> Batch:
         """A copy on *device*."""
-
-        def move(x: torch.Tensor) -> torch.Tensor:
-            return x.to(device)
-
+        wav = self.wav.to(device)
         return Batch(
-            move(self.wav),
-            move(self.clean),
-            move(self.label),
-            None if self.targets is None else {k: move(v) for k, v in self.targets.items()},
-            None if self.utterances is None else [move(u) for u in self.utterances],
+            wav,
+            wav if self.clean is self.wav else self.clean.to(device),
+            self.label.to(device),
+            None if self.targets is None else {k: v.to(device) for k, v in self.targets.items()},
+            None if self.utterances is None else [u.to(device) for u in self.utterances],
             self.start_frames,
         )
 

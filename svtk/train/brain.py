@@ -234,7 +234,7 @@ class SpeakerBrain(sb.Brain):
 
     def update_average(self, loss: Tensor, avg_loss: float) -> float:
         """The mean loss of the epoch so far, as the progress bar shows it, renewed every so many steps."""
-        return avg_loss if self.step % _CHECK_EVERY else self._finite_loss() / self.step
+        return self._finite_loss() / self.step if self.step % _CHECK_EVERY == 1 else avg_loss
 
     def _finite_loss(self) -> float:
         """The sum of the epoch's losses.

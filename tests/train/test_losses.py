@@ -120,10 +120,10 @@ def test_it_is_seen_within_the_epoch(distil, tmp_path, monkeypatch):
         seen.append(brain)
         return loss * float("nan")
 
-    spoil(monkeypatch, 1, 1, nan)
+    spoil(monkeypatch, 1, 2, nan)
     with pytest.raises(ModelError, match="the loss is nan in epoch 1"):
         distil(tmp_path / "m")
-    assert seen[0].step == 2
+    assert seen[0].step == 3
 
 
 def test_weights_that_the_last_step_spoilt_are_not_kept(distil, tmp_path, monkeypatch):
@@ -137,3 +137,11 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(distil, tmp_path, monkey
         distil(tmp_path / "m", "valid_every=5", "max_epochs=3")
     [checkpoint] = (tmp_path / "m/checkpoints").glob("CKPT+*")
     assert "epoch: 1" in (checkpoint / "CKPT.yaml").read_text()
+
+
+def test_audio_that_nothing_was_added_to_is_moved_as_one():
+    wav = torch.zeros(2, 8)
+    moved = Batch(wav, wav, torch.zeros(2), None, None, [0, 0]).to("meta")
+    assert moved.wav is moved.clean and moved.wav.device.type == "meta"
+    apart = Batch(wav, wav + 1, torch.zeros(2), None, None, [0, 0]).to("meta")
+    assert apart.wav is not apart.clean
