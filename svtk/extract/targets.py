@@ -20,6 +20,7 @@ from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
 from svtk.fingerprint import sha256_of_json, sha256_of_named
 from svtk.kaldi.datadir import read_map, write_lines
+from svtk.kaldi.specifiers import is_rspecifier
 from svtk.kaldi.tables import TableWriter
 from svtk.models.teacher import load_teacher
 from svtk.progress import progress
@@ -106,10 +107,15 @@ def extract_targets(
 
     Raises:
         ConfigError: a layer that the teacher does not have.
-        DataError: not enough disk, unreadable audio, or *out_dir* holds other targets.
+        DataError: not enough disk, unreadable audio, or *out_dir* holds other targets or is a wspecifier.
         ModelError: the teacher cannot be loaded.
     """
     out = Path(out_dir)
+    if is_rspecifier(str(out)):
+        mend = (
+            "name a directory; the tables are its layerK.scp, for Kaldi too: copy-feats scp:OUT_DIR/layer12.scp ark:-"
+        )
+        raise DataError("teacher targets go to a directory", found=repr(str(out)), mend=mend)
     model = load_teacher(teacher).to(device)
     info = TargetsInfo(
         teacher=str(teacher),

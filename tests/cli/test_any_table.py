@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from svtk.cli.main import svtk
 from svtk.kaldi.datadir import read_data_dir
-from svtk.kaldi.tables import TableWriter
+from svtk.kaldi.tables import TableWriter, read_table
 
 RNG = np.random.default_rng(11)
 ROWS = {f"s{spk}-{i}": RNG.integers(-8, 8, 4).astype(np.float32) for spk in range(3) for i in range(2)}
@@ -149,6 +149,35 @@ def test_score_takes_kaldis_mean_vec(place, text):
     same_scores(found, run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-").decode())
 
 
+PLDA = [
+    ["train-plda", "--mean-out=mean.vec", "ark:spk2utt", "{}", "out"],
+    ["adapt-plda", "--mean={}", "plda", "scp:e.scp", "out"],
+    ["adapt-plda", "plda", "{}", "out"],
+]
+
+
+@pytest.mark.parametrize("rspecifier", READ)
+@pytest.mark.parametrize("args", PLDA, ids=lambda args: f"{args[0]} {args.index('{}') if '{}' in args else 'mean'}")
+def test_plda_reads(place, args, rspecifier):
+    run("train-plda", "spk2utt", "ark:e.ark", "plda")
+    run(*(arg.format("scp:e.scp") for arg in args))
+    expected = (place / "out").read_bytes()
+    (place / "out").unlink()
+    assert run(*(arg.format(rspecifier) for arg in args), stdin=READ[rspecifier]) == b""
+    assert (place / "out").read_bytes() == expected
+
+
+@pytest.mark.parametrize("rspecifier", READ)
+@pytest.mark.parametrize("side", ["cohort", "enroll", "test"])
+def test_normalize_scores_reads(place, rspecifier, side):
+    def normalized(source, **stdin):
+        cohort, enroll, test = (source if name == side else "scp:e.scp" for name in ("cohort", "enroll", "test"))
+        return run("normalize-scores", "--top-n=3", "--cohort", cohort, "scores", enroll, test, "-", **stdin)
+
+    run("score", "trials", "scp:e.scp", "scp:e.scp", "scores")
+    assert normalized(rspecifier, stdin=READ[rspecifier]) == normalized("ark:e.ark")
+
+
 # Verbs that write vectors
 
 
@@ -196,6 +225,17 @@ def test_score_and_metrics_read_text(place, form):
     assert run("compute-metrics", "scores", form.format("trials"), stdin=TEXT[form] and "trials" or None) == expected
 
 
+@pytest.mark.parametrize("form", TEXT)
+def test_normalize_scores_reads_and_writes_text(place, form):
+    run("score", "trials", "scp:e.scp", "scp:e.scp", "scores")
+    args = ["normalize-scores", "--top-n=3", "--cohort=scp:e.scp", form.format("scores"), "scp:e.scp", "scp:e.scp"]
+    expected = run(*args, "-", stdin="scores")
+    assert expected.count(b"\n") == len(PAIRS)
+    for output in ("out", "| cat > out"):
+        assert run(*args, output, stdin="scores") == b""
+        assert (place / "out").read_bytes() == expected
+
+
 @pytest.mark.parametrize("form", [*TEXT, "ark:{}", "ark,t:-", "ark:cat {} |"])
 def test_average_embeddings_reads_spk2utt(place, form):
     stdout = run("average-embeddings", form.format("spk2utt"), "scp:e.scp", "ark,t:-", stdin="spk2utt")
@@ -221,6 +261,9 @@ SHARED = [
     (["score", "--mean=ark:-", "-", "scp:e.scp", "scp:e.scp", "-"], "TRIALS and --mean cannot both be stdin"),
     (["compute-metrics", "-", "-"], "SCORES and TRIALS cannot both be stdin"),
     (["average-embeddings", "-", "ark:-", "ark:o.ark"], "SPK2UTT and RSPECIFIER cannot both be stdin"),
+    (["train-plda", "-", "ark:-", "plda"], "SPK2UTT and RSPECIFIER cannot both be stdin"),
+    (["normalize-scores", "--cohort=ark:-", "-", "scp:e.scp", "scp:e.scp", "-"], "cannot both be stdin"),
+    (["normalize-scores", "--cohort=scp:e.scp", "-", "ark:-", "scp:e.scp", "-"], "cannot both be stdin"),
     (
         ["average-embeddings", "spk2utt", "ark:e.ark", "ark:-", "ark,t:-"],
         "WSPECIFIER and NUM_UTTS_WSPECIFIER cannot both be stdout",
@@ -323,6 +366,31 @@ def test_extract_embeddings_reads(audio, student_dir, embeddings, source):
 @pytest.mark.parametrize("wspecifier", WRITE)
 def test_extract_embeddings_writes(audio, student_dir, embeddings, wspecifier):
     same_table(written(wspecifier, run("extract-embeddings", student_dir, "scp:wav.scp", wspecifier)), embeddings)
+
+
+@pytest.mark.parametrize("compress", ["none", "auto", "two-byte"])
+def test_teacher_targets_are_kaldis_tables(audio, wavlm_dir, compress):
+    """Kaldi's own reader and ours see the same matrices, by the script and by the archive."""
+    kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
+    options = ["--layers=all", "--min-duration=0.5", f"--compress={compress}", "--teacher", wavlm_dir]
+    assert run("extract-targets", *options, "data", "out") == b""
+    for layer in range(3):
+        ours = dict(read_table(f"scp:out/layer{layer}.scp"))
+        assert list(ours) == [u.utt for u in read_data_dir("data").utterances]
+        for source in ("scp:out/layer{}.scp", "ark:out/layer{}.ark", "ark:cat out/layer{}.ark |"):
+            with kaldi_native_io.SequentialFloatMatrixReader(source.format(layer)) as reader:
+                theirs = {utt: np.array(matrix) for utt, matrix in reader}
+            assert list(theirs) == list(ours)
+            for utt, matrix in theirs.items():
+                assert matrix.shape[1] == 12
+                np.testing.assert_allclose(matrix, ours[utt], rtol=0, atol=1e-6)
+
+
+def test_teacher_targets_go_to_a_directory(audio, wavlm_dir):
+    words = ["extract-targets", "--teacher", wavlm_dir, "data", "ark,t:-"]
+    done = CliRunner().invoke(svtk, words, prog_name="svtk")
+    assert "teacher targets go to a directory; found 'ark,t:-'. To mend: name a directory" in str(done.exception)
+    assert not list(audio.glob("ark*"))
 
 
 def test_extract_embeddings_in_a_pipeline(audio, student_dir, embeddings):
