@@ -31,7 +31,14 @@ setup(
     extras_require={
         "demo": ["espeakng-loader>=0.2.4"],
         "k2": ["k2>=1.23.4"],
-        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "import-linter>=2", "imageio-ffmpeg>=0.5"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6",
+            "ruff>=0.6",
+            "import-linter>=2",
+            "imageio-ffmpeg>=0.5",
+            "kaldi_native_io>=1.22",
+        ],
     },
     entry_points={"console_scripts": ["svtk=svtk.cli.main:main"]},
 )

@@ -1,14 +1,13 @@
 """Read one entry of a Kaldi archive: a key, then a vector, a matrix or a number.
 
-kaldiio decodes the compressed matrices; sizes and layouts are read here, so that a torn or damaged entry is an
-error before anything is allocated for it, nothing an archive holds is unpickled, an entry can be passed over,
-pipes are read as files are, and text keeps every bit of a float.
+Sizes are read before values, so that a torn or damaged entry is an error before anything is allocated for it and
+an entry can be passed over. Nothing an archive holds is unpickled, pipes are read as files are, compressed matrices
+come out as Kaldi's own reader gives them (kaldiio rounds them a little otherwise), and text keeps every bit of a float.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 import re
 import struct
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from kaldiio.matio import read_matrix_or_vector
 
 from svtk.errors import DataError
 from svtk.kaldi.bytesource import ByteSource
@@ -155,7 +153,8 @@ class _Header:
     kind: bytes
     shape: tuple[int, ...]
     num_bytes: int  # of what follows
-    raw: bytes = b""  # of a compressed matrix, for kaldiio
+    smallest: float = 0.0  # of a compressed matrix, as is span: its values lie in [smallest, smallest + span]
+    span: float = 0.0
 
 
 def _read_int32(source: ByteSource) -> int:
@@ -181,20 +180,21 @@ def _read_header(source: ByteSource) -> _Header:
     if kind in _REALS:
         shape = tuple(_read_size(source) for _ in range(1 if kind.endswith(b"V") else 2))
         num_bytes = math.prod(shape) * np.dtype(_REALS[kind]).itemsize
-        raw = b""
+        smallest = span = 0.0
     elif kind in _COMPRESSED:
-        raw = bytes(source.read(16))
-        smallest, span, *shape = struct.unpack("<ffii", raw)
+        smallest, span, *shape = struct.unpack("<ffii", source.read(16))
         shape = tuple(shape)
-        if not (math.isfinite(smallest) and math.isfinite(span) and span >= 0 and min(shape) >= 0):
+        if min(shape) < 0 or (any(shape) and not (math.isfinite(smallest) and math.isfinite(span) and span >= 0)):
             raise ValueError(f"a compressed matrix {shape} with values from {smallest} over {span}")
         per_value, per_column = _COMPRESSED[kind]
-        num_bytes = math.prod(shape) * per_value + (shape[1] * per_column if shape[0] else 0)
+        num_bytes = math.prod(shape) * per_value + shape[1] * per_column
+        if not any(shape) and source.peek()[:1] == b"\0":
+            num_bytes = 4  # Kaldi writes so many too many, and reads them as part of the next key
     else:
         raise ValueError(f"unknown type {kind!r}")
     if 0 in shape and any(shape):
         raise ValueError(f"a matrix of shape {shape}")
-    return _Header(kind, shape, num_bytes, b"\0B" + kind + b" " + raw)
+    return _Header(kind, shape, num_bytes, smallest, span)
 
 
 def _binary_array(source: ByteSource) -> np.ndarray:
@@ -208,14 +208,29 @@ def _binary_array(source: ByteSource) -> np.ndarray:
     if header.kind in _REALS:
         array = np.frombuffer(data, _REALS[header.kind]).reshape(header.shape)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
-    if not data:
+    if 0 in header.shape:
         return np.zeros(header.shape, np.float32)
     if header.kind == b"CM":
-        quantiles = np.frombuffer(data, "<u2", 4 * header.shape[1]).reshape(-1, 4).astype(np.int32)
-        if (np.diff(quantiles) < 0).any():
-            raise ValueError("a column's quantiles are out of order")
-    array = read_matrix_or_vector(io.BytesIO(header.raw + data))
-    return np.ascontiguousarray(array, dtype=np.float32)
+        return _by_quantiles(header, data)
+    values = np.frombuffer(data, "<u2" if header.kind == b"CM2" else "u1").reshape(header.shape)
+    step = header.span / (65535 if header.kind == b"CM2" else 255)
+    return np.float32(header.smallest) + values.astype(np.float32) * np.float32(step)
+
+
+def _by_quantiles(header: _Header, data: bytearray) -> np.ndarray:
+    """Kaldi's ``CM``: a byte says where a value stands between its column's minimum, quartiles and maximum."""
+    num_rows, num_columns = header.shape
+    quantiles = np.frombuffer(data, "<u2", 4 * num_columns).reshape(num_columns, 4)
+    if (np.diff(quantiles.astype(np.int32)) < 0).any():
+        raise ValueError("a column's quartiles are out of order")
+    step = np.float32(header.span / 65535)
+    p0, p25, p75, p100 = (np.float32(header.smallest) + quantiles.astype(np.float32) * step).T[:, :, None]  # (C, 1)
+    low, middle, high = (np.arange(*ends, dtype=np.float32) for ends in ((0, 65), (1, 129), (1, 64)))
+    values = np.concatenate(
+        [p0 + (p25 - p0) * low / 64, p25 + (p75 - p25) * middle / 128, p75 + (p100 - p75) * high / 63], axis=1
+    )  # (C, 256): what each byte means in each column
+    codes = np.frombuffer(data, np.uint8, offset=8 * num_columns).reshape(num_columns, num_rows)
+    return np.ascontiguousarray(np.take_along_axis(values, codes.astype(np.intp), axis=1).T)
 
 
 # Text
