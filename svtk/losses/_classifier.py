@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from svtk.losses._precision import at_least_float32
 
-__all__ = ["CosineClassifier", "add_angle", "subtract_angle"]
+__all__ = ["CosineClassifier", "add_angle", "is_target", "subtract_angle"]
 
 
 def add_angle(cosine: Tensor, angle: float) -> Tensor:
@@ -28,6 +28,11 @@ def subtract_angle(cosine: Tensor, angle: float) -> Tensor:
 def _sine(cosine: Tensor) -> Tensor:
     """sin θ >= 0, kept off the zero at which its gradient is infinite."""
     return (1.0 - cosine.square()).clamp(min=1e-8).sqrt()
+
+
+def is_target(label: Tensor, num_spks: int) -> Tensor:
+    """Whether a class is the sample's own (B, num_spks), from labels (B,)."""
+    return label[:, None] == torch.arange(num_spks, device=label.device)
 
 
 class CosineClassifier(nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from svtk.losses._classifier import CosineClassifier, add_angle, subtract_angle
+from svtk.losses._classifier import CosineClassifier, add_angle, is_target, subtract_angle
 
 __all__ = ["AAMSoftmax", "Config", "build"]
 
@@ -52,13 +52,13 @@ class AAMSoftmax(CosineClassifier):
     def logits(self, cosine: Tensor, label: Tensor) -> Tensor:
         """Penalised, scaled logits (B, num_spks) from cosines (B, num_spks)."""
         config = self.config
-        is_target = F.one_hot(label, cosine.shape[1]).bool()
-        logits = torch.where(is_target, add_angle(cosine, config.margin * self.margin_factor), cosine)
+        target = is_target(label, cosine.shape[1])
+        logits = torch.where(target, add_angle(cosine, config.margin * self.margin_factor), cosine)
         top_k = min(config.top_k, cosine.shape[1] - 1)
         shift = 0.0
         if config.top_k_penalty != "none" and top_k > 0:
-            nearest = cosine.detach().masked_fill(is_target, -2.0).topk(top_k, dim=1).indices
-            penalised = torch.zeros_like(is_target).scatter_(1, nearest, True)
+            nearest = cosine.detach().masked_fill(target, -2.0).topk(top_k, dim=1).indices
+            penalised = torch.zeros_like(target).scatter_(1, nearest, True)
             if config.top_k_penalty == "margin":
                 logits = torch.where(
                     penalised, subtract_angle(cosine, config.top_k_margin * self.margin_factor), logits

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svtk.losses._classifier import CosineClassifier, add_angle, subtract_angle
+from svtk.losses._classifier import CosineClassifier, add_angle, is_target, subtract_angle
 
 __all__ = ["Config", "SphereFace2", "build"]
 
@@ -66,8 +66,7 @@ class SphereFace2(CosineClassifier):
             negative = self._stretch(subtract_angle(cosine, margin))
         positive = config.positive_weight * F.softplus(-(config.scale * positive + self.bias))
         negative = (1.0 - config.positive_weight) * F.softplus(config.scale * negative + self.bias)
-        is_target = F.one_hot(label, cosine.shape[1]).bool()
-        return torch.where(is_target, positive, negative).sum(dim=1).mean()
+        return torch.where(is_target(label, cosine.shape[1]), positive, negative).sum(dim=1).mean()
 
     def _stretch(self, cosine: Tensor) -> Tensor:
         return 2.0 * ((cosine + 1.0) / 2.0).clamp(min=0.0) ** self.config.exponent - 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from svtk.data.crops import Batch
 from svtk.errors import ModelError
@@ -18,6 +19,8 @@ EVERY_KD = [
     {"name": "fithubert", "weight": 0.7},
     {"name": "star", "weight": 0.1},
 ]
+
+STATE = torch.linspace(-1, 1, 4 * 24 * 12).reshape(4, 24, 12)
 
 
 class Stop(Exception):
@@ -87,6 +90,32 @@ def test_a_batch_is_moved_once(distil, tmp_path, monkeypatch):
     monkeypatch.setattr(Batch, "to", lambda self, device, **_: moved.append(device) or to(self, device))
     distil(tmp_path / "m", "max_epochs=2")
     assert len(moved) == 2 * 4
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a tensor's value is asked for, which on a GPU waits for all work before it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("sv_loss", ["aam_softmax", "subcenter_aam", "sphereface2"])
+def test_a_step_waits_for_no_value(distil, tmp_path, monkeypatch, sv_loss):
+    """But the optimiser's, whose count of steps is on the CPU."""
+    fit_batch, reads = SpeakerBrain.fit_batch, Reads()
+
+    def counted(self, batch):
+        with reads:
+            return fit_batch(self, batch)
+
+    monkeypatch.setattr(SpeakerBrain, "fit_batch", counted)
+    monkeypatch.setattr(SpeakerBrain, "optimizers_step", lambda self: None)
+    monkeypatch.setattr(SpeakerBrain, "teacher_states", lambda self, batch, layers: dict.fromkeys(layers, STATE))
+    distil(tmp_path / "m", f"kd_losses={EVERY_KD}", f"sv_loss={{name: {sv_loss}}}", "max_epochs=1")
+    assert reads.count == 0
 
 
 def spoil(monkeypatch, epoch, step, how):
