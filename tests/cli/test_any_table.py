@@ -189,6 +189,13 @@ def test_average_embeddings_writes(place, wspecifier):
         np.testing.assert_array_equal(row, MEANS[spk])
 
 
+def test_average_embeddings_writes_where_a_script_says(place):
+    (place / "o.scp").write_text("".join(f"{spk} {spk}.vec\n" for spk in ("s2", "s0", "s1")))
+    run("average-embeddings", "spk2utt", "scp:e.scp", "scp:o.scp")
+    for spk, row in MEANS.items():
+        np.testing.assert_array_equal(kaldiio.load_mat(f"{spk}.vec"), row)
+
+
 def integers(stdout: bytes, wspecifier: str) -> dict[str, int]:
     """What Kaldi's own reader finds."""
     kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
