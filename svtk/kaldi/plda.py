@@ -7,18 +7,16 @@ in binary; the other two are one matrix and one vector without a key.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
 import struct
-from pathlib import Path
 
 import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.entries import decode_array
-from svtk.kaldi.streams import ByteSource, open_rxfilename
+from svtk.kaldi.streams import ByteSource, open_rxfilename, open_wxfilename
 
 __all__ = ["Plda", "read_matrix", "read_plda", "read_vector", "write_matrix", "write_plda", "write_vector"]
 
@@ -122,18 +120,18 @@ def _text_parts(data: bytes) -> list[np.ndarray]:
     return [mean, matrix.reshape(len(rows), -1) if rows else np.zeros((0, 0)), psi]
 
 
-def write_plda(path: str | os.PathLike, plda: Plda, *, text: bool = False) -> None:
+def write_plda(wxfilename: str | os.PathLike, plda: Plda, *, text: bool = False) -> None:
     """Write a PLDA file of doubles, whole or not at all.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: it cannot be written.
     """
     parts = [np.asarray(part, dtype="<f8") for part in (plda.mean, plda.transform, plda.psi)]
     if text:
         body = "".join(_text_array(part) for part in parts)
-        _write(path, f"<Plda> {body}</Plda> ".encode())
+        _write(wxfilename, f"<Plda> {body}</Plda> ".encode())
     else:
-        _write(path, _BINARY + b"<Plda> " + b"".join(map(_binary_array, parts)) + b"</Plda> ")
+        _write(wxfilename, _BINARY + b"<Plda> " + b"".join(map(_binary_array, parts)) + b"</Plda> ")
 
 
 def _binary_array(array: np.ndarray) -> bytes:
@@ -147,19 +145,9 @@ def _text_array(array: np.ndarray) -> str:
     return " [" + "".join(lead + "".join(f"{value!s} " for value in row) for row in rows) + "]\n"
 
 
-def _write(path: str | os.PathLike, data: bytes) -> None:
-    path = Path(path)
-    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        if part != path:
-            os.replace(part, path)
-    except OSError as error:
-        if part != path:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        raise DataError(f"cannot write: {error.strerror}", path=path) from error
+def _write(wxfilename: str | os.PathLike, data: bytes) -> None:
+    with open_wxfilename(os.fspath(wxfilename)) as output:
+        output.write(data)
 
 
 def _read_array(rxfilename: str | os.PathLike, ndim: int, expected: str) -> np.ndarray:
@@ -191,19 +179,19 @@ def read_matrix(rxfilename: str | os.PathLike) -> np.ndarray:
     return _read_array(rxfilename, 2, "a matrix")
 
 
-def write_vector(path: str | os.PathLike, vector: np.ndarray) -> None:
+def write_vector(wxfilename: str | os.PathLike, vector: np.ndarray) -> None:
     """Write a vector (D,) as Kaldi's ``mean.vec``: binary, float32; whole or not at all.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: it cannot be written.
     """
-    _write(path, _BINARY + _binary_array(np.asarray(vector, dtype="<f4")))
+    _write(wxfilename, _BINARY + _binary_array(np.asarray(vector, dtype="<f4")))
 
 
-def write_matrix(path: str | os.PathLike, matrix: np.ndarray) -> None:
+def write_matrix(wxfilename: str | os.PathLike, matrix: np.ndarray) -> None:
     """Write a matrix as Kaldi's ``transform.mat``: binary, float32; whole or not at all.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: it cannot be written.
     """
-    _write(path, _BINARY + _binary_array(np.asarray(matrix, dtype="<f4")))
+    _write(wxfilename, _BINARY + _binary_array(np.asarray(matrix, dtype="<f4")))

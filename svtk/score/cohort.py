@@ -24,6 +24,7 @@ _UTTS, _COHORT = 512, 8192  # rows and columns of a tile of products: 16 MiB; _U
 _CHUNK = 32  # rows that one thread selects from at a time
 _SAMPLE = 768  # products of a row from which the floor is guessed
 _SPREAD = 4.0  # standard deviations by which the guess is kept low
+_QUIET = 100  # tiles, a second or two, that are worth no progress
 _SMALLEST_STD = 1e-6  # of cosines in float32; less is no spread
 
 
@@ -85,7 +86,8 @@ class Cohort:
         if self._top_n is not None:
             buffer = np.empty(_UTTS * min(tile_width(self._top_n), len(self._rows)), dtype=np.float32)
         with ThreadPoolExecutor(_num_threads()) as pool:
-            for start in progress(range(0, len(rows), _UTTS), "cohort statistics", unit="tile"):
+            starts = range(0, len(rows), _UTTS)
+            for start in starts if len(starts) < _QUIET else progress(starts, "cohort statistics", unit="tile"):
                 tile = slice(start, start + _UTTS)
                 unit = _unit_length(rows[tile], self._mean, None if keys is None else keys[tile], name)  # (U, D)
                 if self._top_n is None:

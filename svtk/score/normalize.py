@@ -54,13 +54,9 @@ class _Table:
         """Statistics (K, 2) of *keys*, which stand in the lines of *scores* from *first* on."""
         rows = np.fromiter(map(self.row_of.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
         if (absent := np.flatnonzero(rows < 0)).size:
-            raise DataError(
-                f"{side} key(s) are not in {self.name}",
-                path=scores,
-                line=first + int(absent[0]),
-                found=", ".join(repr(key) for key in list(dict.fromkeys(keys[i] for i in absent))[:3]),
-                mend="extract their embeddings or take their trials out",
-            )
+            what = f"{side} key {keys[absent[0]]!r} is not in {self.name}"
+            line = first + int(absent[0])
+            raise DataError(what, path=scores, line=line, mend="extract its embedding or take its trials out")
         wanted = np.zeros(len(self.keys), dtype=bool)
         wanted[rows] = True
         if (new := np.flatnonzero(wanted & np.isnan(self.statistics[:, 0]))).size:

@@ -121,3 +121,5 @@ def test_nothing_half_written(tmp_path):
         write_plda(tmp_path / "file" / "plda", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     write_plda("/dev/null", SMALL)
+    write_plda(f"| cat > {tmp_path}/piped", SMALL)
+    assert (tmp_path / "piped").read_bytes() == BINARY

@@ -170,9 +170,9 @@ def test_errors_name_their_place(place, tmp_path):
         assert not list(tmp_path.glob("n*"))
 
     (tmp_path / "s").write_text(text + "e001 nobody 0.5\n")
-    fails("s:201: test key.s. are not in ark:t.ark; found 'nobody'")
+    fails("s:201: test key 'nobody' is not in ark:t.ark. To mend: extract")
     (tmp_path / "s").write_text("nobody t001 0.5\n" + text)
-    fails("s:1: enrolment key.s. are not in ark:e.ark; found 'nobody'")
+    fails("s:1: enrolment key 'nobody' is not in ark:e.ark")
     (tmp_path / "s").write_text("e001 t001 nan\n" + text)
     fails("s:1: malformed score")
     (tmp_path / "s").write_text(text)
