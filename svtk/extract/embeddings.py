@@ -25,7 +25,8 @@ def _listed(source: str) -> list[Utterance]:
     """The utterances of a data directory or a script file."""
     if not is_rspecifier(source):
         return [(item.utt, item.wav, item.start, item.num_samples) for item in map(locate, load_cuts(source))]
-    script = ScpReader(parse_rspecifier(source).rxfilename)
+    spec = parse_rspecifier(source)
+    script = ScpReader(spec.rxfilename, permissive=spec.permissive)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
 
 
