@@ -77,10 +77,11 @@ def embed_utterances(
     num_crops: int = 10,
     batch_size: int = 8,
     permissive: bool = False,
+    together: bool = True,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ``(utt, embedding)`` with float32 embeddings (E,), in the order given.
 
-    An embedding does not depend on what else is in its batch.
+    An embedding does not depend on what else is in its batch, but for its last digits.
 
     Args:
         model: in evaluation mode.
@@ -89,14 +90,17 @@ def embed_utterances(
         num_crops: crops per utterance.
         batch_size: utterances read, and windows encoded, at a time.
         permissive: leave out, with a warning, the utterances whose audio cannot be read.
+        together: encode the windows of several utterances at a time; without it an embedding is the same to the
+            last bit whatever else is extracted.
 
     Raises:
         AudioError: an utterance cannot be read.
     """
     for batch in _read_ahead(model, utterances, batch_size, permissive):
-        wavs = [wav for _, wav in batch]
-        if windows == "cover":
-            rows = model.embed_cover(wavs, batch_size)
-        else:
-            rows = model.embed_crops(wavs, num_crops, batch_size)
-        yield from zip((utt for utt, _ in batch), rows.float().cpu().numpy(), strict=True)
+        for group in [batch] if together else [[item] for item in batch]:
+            wavs = [wav for _, wav in group]
+            if windows == "cover":
+                rows = model.embed_cover(wavs, batch_size)
+            else:
+                rows = model.embed_crops(wavs, num_crops, batch_size)
+            yield from zip((utt for utt, _ in group), rows.float().cpu().numpy(), strict=True)
