@@ -82,6 +82,7 @@ def extract_embeddings(
             num_crops=num_crops,
             batch_size=batch_size,
             permissive=spec is not None and spec.permissive,
+            together=device != "cpu",  # on a CPU little is gained by it, and every split gives the same bits without
         )
         for utt, row in progress(rows, "embeddings", total=total):
             writer.write(utt, row)
