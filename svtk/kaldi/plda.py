@@ -153,7 +153,10 @@ def _write(wxfilename: str | os.PathLike, data: bytes) -> None:
 def _read_array(rxfilename: str | os.PathLike, ndim: int, expected: str) -> np.ndarray:
     path = os.fspath(rxfilename)
     with open_rxfilename(rxfilename) as file:
-        array = decode_array(ByteSource(file), path, "")
+        try:
+            array = decode_array(ByteSource(file), path, "")
+        except DataError as error:  # it speaks of archives and keys
+            raise DataError(f"not {expected}, or damaged", path=path, mend="write it again") from error
     if array.ndim != ndim or array.size == 0:
         raise DataError("does not fit", path=path, found=f"shape {array.shape}", expected=expected)
     if not np.isfinite(array).all():

@@ -51,7 +51,7 @@ def train_calibration(
         names: (F) of the features, for messages.
 
     Raises:
-        DataError: no target or no nontarget trials, or a feature that is the same for all trials.
+        DataError: no target or no nontarget trials, a feature that is the same for all trials, or no convergence.
     """
     labels = np.asarray(labels, dtype=bool)
     num_targets = int(labels.sum())
@@ -88,5 +88,7 @@ def train_calibration(
         if new >= value:  # as low as float64 tells
             break
         theta, value = theta + length * step, new
+    else:
+        raise DataError(f"the calibration did not converge in {_MAX_STEPS} steps", mend="look at the scores")
     weights = theta[:-1] / scale
     return weights, float(theta[-1] - weights @ center)

@@ -91,6 +91,21 @@ def test_every_cut_is_noticed(tmp_path):
             read_plda(tmp_path / "plda")
 
 
+@pytest.mark.parametrize("data", [BINARY, TEXT])
+def test_mutations_give_a_model_or_an_error(tmp_path, data):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        mutated = bytearray(data)
+        for place in rng.integers(0, len(data), rng.integers(1, 4)):
+            mutated[place] = rng.integers(0, 256)
+        (tmp_path / "plda").write_bytes(mutated)
+        try:
+            plda = read_plda(tmp_path / "plda")
+        except DataError:
+            continue
+        assert plda.transform.shape == (plda.dim, plda.dim) and np.isfinite(plda.transform).all()
+
+
 def test_vectors_and_matrices(tmp_path):
     write_vector(tmp_path / "v", np.array([1.5, -2]))
     assert (tmp_path / "v").read_bytes() == b"\0BFV \4" + struct.pack("<i2f", 2, 1.5, -2)
@@ -113,6 +128,10 @@ def test_vectors_and_matrices(tmp_path):
         read_vector(tmp_path / "v")
     with pytest.raises(DataError, match="cannot open"):
         read_vector(tmp_path / "none")
+    for data in (b"", b"garbage", b"\0BFV \4\2\0\0\0half"):
+        (tmp_path / "v").write_bytes(data)
+        with pytest.raises(DataError, match="v: not a vector, or damaged"):
+            read_vector(tmp_path / "v")
 
 
 def test_nothing_half_written(tmp_path):

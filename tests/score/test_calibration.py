@@ -118,3 +118,9 @@ def test_what_cannot_be_learnt():
         train_calibration(features, labels)
     with pytest.raises(DataError, match="^durations is the same"):
         train_calibration(features, labels, names=["scores", "durations"])
+
+
+def test_what_does_not_converge_is_an_error(monkeypatch):
+    monkeypatch.setattr("svtk.score.calibration._MAX_STEPS", 2)
+    with pytest.raises(DataError, match="did not converge in 2 steps"):
+        train_calibration(*draw())
