@@ -33,10 +33,10 @@ class Config:
 
 
 class DistilHuBERT(nn.Module):
-    """Mean over layers l and frames t of ‖ĥ_t − h_t‖₁ / H' − λ log σ(cos(ĥ_t, h_t)) (equation 1 of the paper).
+    """Mean over layers l and frames t of ‖ĥ_t − h_t‖₁ / H' − λ log σ(cos(ĥ_t, h_t)), the paper's objective.
 
-    ĥ = Linear(GELU(Linear(s))), s the student's last state; the heads serve training alone. Where the paper sums
-    over layers, this, as its authors' code, takes the mean, so that the weight of the loss is that of one layer.
+    ĥ = Linear(GELU(Linear(s))), s the student's last state; the heads serve training alone. Where the paper writes
+    sums over layers and frames, this takes means, so that the loss does not grow with their number.
 
     Attributes:
         teacher_layers: layers, counted from 0, that :meth:`forward` needs, in the order of the heads.

@@ -35,8 +35,8 @@ class FitHuBERT(nn.Module):
     """MSE(P_L s_L, h_m(L)) + λ Σ_{l < L} MSE(P_l s_l, h_m(l)), s the student's states, h the teacher's.
 
     P_l is a learned linear projection of its own for every block l, m the map of layers. The paper's student halves
-    the frame rate and its projection brings it back; ours has the teacher's frame rate. The authors' released
-    configuration gives hints to two blocks drawn anew each epoch; here, as in the paper's text, every block has its.
+    the frame rate and brings it back before it is compared; ours has the teacher's frame rate. The authors' released
+    configuration gives hints to two blocks drawn at random; here every block has its.
 
     Attributes:
         layer_map: teacher layer of each of the student's blocks.
