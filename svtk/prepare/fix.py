@@ -27,8 +27,7 @@ log = logging.getLogger(__name__)
 
 #: where the replaced files go, within the data directory
 BACKUP = ".backup"
-_STAGE = ".fix"  # the mended files, whole, on their way to their places
-_REMOVED = "removed"  # in it: the names of files to be removed
+_STAGE = ".fix.part"  # the mended files on their way to their places
 
 
 class Unfixable(DataError):
@@ -59,7 +58,7 @@ class Fixed:
 
 
 def fix_data(data_dir: str | os.PathLike, *, spk_sort: bool = True, wav: bool = True) -> Fixed:
-    """Make a data directory valid, or touch nothing; a run that was killed is finished by the next.
+    """Make a data directory valid, or touch nothing; where a run was killed, run it again.
 
     Args:
         data_dir: the data directory.
@@ -71,22 +70,17 @@ def fix_data(data_dir: str | os.PathLike, *, spk_sort: bool = True, wav: bool = 
     """
     path = Path(data_dir)
     try:
-        if (path / _STAGE).is_dir():
-            log.info("%s: finishing an earlier fix-data", path)
-            _put_in_place(path)
         files = read_data_files(path)
-        _refuse(path, files, spk_sort, wav)
+        _require_fixable(path, files, spk_sort, wav)
         mended = _filter(path, _clean(files))
-        for name in _wrong_but_remade(path, mended):
+        for name in _require_fixable(path, mended, spk_sort, wav, is_filtered=True):
             del mended[name]
-        _refuse(path, mended, spk_sort, wav)
         written = [name for name, file in mended.items() if _changes(path / name, file)]
         removed = [name for name in files if name not in mended]
         if (path / MANIFEST).exists() and not _manifest_fits(path, mended, bool(written or removed)):
             removed.append(MANIFEST)
         if written or removed:
-            _stage(path, [mended[name] for name in written], removed)
-            _put_in_place(path)
+            _replace(path, [mended[name] for name in written], removed)
     except OSError as error:
         raise DataError(f"cannot write: {error.strerror}", path=error.filename or path) from error
     for name in written:
@@ -99,15 +93,20 @@ def fix_data(data_dir: str | os.PathLike, *, spk_sort: bool = True, wav: bool = 
     return Fixed(path, written, removed, (len(after), len(before)), spks)
 
 
-def _refuse(path: Path, files: DataFiles, spk_sort: bool, wav: bool) -> None:
-    """Raise Unfixable for what fix-data does not mend."""
+def _require_fixable(path: Path, files: DataFiles, spk_sort: bool, wav: bool, *, is_filtered: bool = False) -> set[str]:
+    """The files with problems. Once *is_filtered*, they can be mended only by being made again.
+
+    Raises:
+        Unfixable: there are problems that fix-data cannot mend.
+    """
     problems, unfixable = Problems(), Problems()
     check_files(path, files, problems, spk_sort=spk_sort, wav=wav)
     for problem in problems:
-        if not problem.is_fixable:
+        if not problem.is_fixable or (is_filtered and not DATA_FILES[problem.file].can_be_remade):
             unfixable.take(problem)
     if unfixable:
         raise Unfixable(path, unfixable)
+    return {problem.file for problem in problems}
 
 
 def _clean(files: DataFiles) -> DataFiles:
@@ -163,13 +162,6 @@ def _filter(path: Path, files: DataFiles) -> DataFiles:
     return result
 
 
-def _wrong_but_remade(path: Path, files: DataFiles) -> list[str]:
-    """Files that are still wrong and can be made again, from the audio or the others."""
-    problems = Problems()
-    check_files(path, files, problems, spk_sort=False, wav=False)
-    return sorted({p.file for p in problems if p.file in files and DATA_FILES[p.file].can_be_remade})
-
-
 def _changes(path: Path, file: DataFile) -> bool:
     return not path.exists() or path.read_bytes() != file.text().encode("utf-8")
 
@@ -183,29 +175,24 @@ def _manifest_fits(path: Path, files: DataFiles, files_change: bool) -> bool:
     return not problems
 
 
-def _stage(path: Path, written: list[DataFile], removed: list[str]) -> None:
-    """Write all new files aside and copy the old ones to the backup; nothing is in its place yet."""
-    part = path / f"{_STAGE}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+def _replace(path: Path, written: list[DataFile], removed: list[str]) -> None:
+    """Put new files in the places of old ones, which go to the backup; nothing is touched until all are written.
+
+    Killed in between, some files are new and some old. The next run then leaves the new ones as they are, with
+    the old ones in the backup, and makes the others the same again: every line left out is missing in some file.
+    """
+    stage, backup = path / _STAGE, path / BACKUP
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
     for file in written:
-        (part / file.name).write_bytes(file.text().encode("utf-8"))
-    (part / _REMOVED).write_text("".join(f"{name}\n" for name in removed))
-    backup = path / BACKUP
+        (stage / file.name).write_bytes(file.text().encode("utf-8"))
     backup.mkdir(exist_ok=True)
     for name in [*(file.name for file in written), *removed]:
         if (path / name).exists():
             shutil.copyfile(path / name, backup / f"{name}.part")
             os.replace(backup / f"{name}.part", backup / name)
-    os.replace(part, path / _STAGE)  # from here on the mending goes through, if need be in the next run
-
-
-def _put_in_place(path: Path) -> None:
-    stage = path / _STAGE
-    for name in (stage / _REMOVED).read_text().splitlines():
-        (path / name).unlink(missing_ok=True)
-    for file in sorted(stage.iterdir()):
-        if file.name != _REMOVED:
-            os.replace(file, path / file.name)
-    (stage / _REMOVED).unlink()
+    for name in removed:
+        (path / name).unlink()
+    for file in written:
+        os.replace(stage / file.name, path / file.name)
     stage.rmdir()

@@ -419,15 +419,17 @@ def test_several_damages_are_fixed_or_nothing_is_touched(tmp_path_factory, damag
         assert found(data) == {} and 0 < fixed.utts[0] <= 6
 
 
-def test_a_killed_fix_is_finished_by_the_next(whole, monkeypatch):
+@pytest.mark.parametrize("stop", [1, 3, 11])
+def test_a_killed_fix_is_finished_by_the_next(whole, monkeypatch, stop):
     reverse("wav.scp")(whole)
     without("text", 0)(whole)
+    without("utt2dur", 5)(whole)
     before = contents(whole)
     replace, count = os.replace, [0]
 
     def failing(source, target):
-        count[0] += os.path.dirname(source).endswith("/.fix")
-        if count[0] == 3:
+        count[0] += os.path.dirname(source).endswith("/.fix.part")
+        if count[0] == stop:
             raise OSError(28, "No space left on device", str(target))
         replace(source, target)
 
@@ -435,10 +437,11 @@ def test_a_killed_fix_is_finished_by_the_next(whole, monkeypatch):
     with pytest.raises(DataError, match="cannot write: No space left"):
         fix_data(whole)
     monkeypatch.undo()
-    assert contents(whole) != before and (whole / ".fix").is_dir()
-    fixed = fix_data(whole)
-    assert found(whole) == {} and fixed.utts == (5, 5) and not (whole / ".fix").exists()
-    assert {name: text for name, text in before.items() if text != contents(whole)[name]} == contents(whole / ".backup")
+    assert contents(whole) != before and (whole / ".fix.part").is_dir()
+    assert fix_data(whole).utts[0] == 5
+    assert found(whole) == {} and not (whole / ".fix.part").exists()
+    after = contents(whole)
+    assert {name: text for name, text in before.items() if text != after.get(name)} == contents(whole / ".backup")
 
 
 # --- the manifest
