@@ -45,8 +45,8 @@ class STaR(nn.Module):
     over the student's blocks l = 1 ... L, with F_l = s_l, and with F_l = h_m(l) where m is the map of layers and
     m(0) = 0. The loss is the mean over blocks, utterances and the T² pairs of frames of (G^S − G^T)², for either
     kind, times its weight. The division by each side's own width H is ours: it makes any widths comparable without a
-    learned projection. The paper's third objective, averaged attention maps, needs attention on both sides; the mixers have
-    none.
+    learned projection. The paper's third objective, averaged attention maps, needs attention on both sides; the
+    mixers have none.
 
     Attributes:
         layer_map: teacher layer of each of the student's blocks.
