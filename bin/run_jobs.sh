@@ -15,7 +15,7 @@ example:
   $0 --nj 4 --cmd run_local.sh --merge exp/e.JOB.scp data/test exp/log/extract.JOB.log \\
     svtk extract-embeddings exp/sv_mixer SPLIT ark,scp:exp/e.JOB.ark,exp/e.JOB.scp"
 nj=4          # how many jobs
-cmd=run       # a runner as in cmd.sh: run_local.sh, \"run_slurm.sh --mem 4G\", Kaldi's run.pl ... (run: this machine)
+cmd=run       # a runner as in cmd.sh: run_local.sh, "run_slurm.sh --mem 4G", Kaldi's run.pl ... (run: this machine)
 per_spk=false # keep the utterances of a speaker in one job
 merge=        # outputs to merge, separated by commas
 check=keys    # of each table among them: keys (those of INPUT, each once), lines (as many as INPUT's) or none
@@ -136,7 +136,8 @@ protected() {
     out+=$char
   done
   if $quoted; then out+="'"; fi
-  echo "${out:-\'\'}"
+  [ -n "$out" ] || out="''"
+  echo "$out"
 }
 
 # Remove what an earlier run left, which these outputs will not be made of.
