@@ -7,14 +7,14 @@ and an archive or script file appears under its final name only when it is whole
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.encoding import COMPRESSION
-from svtk.kaldi.entries import decode_array, decode_float, decode_int, read_key
+from svtk.kaldi.entries import decode_array, decode_float, decode_int, read_key, skip_array
 from svtk.kaldi.scripts import ScpReader, read_script
 from svtk.kaldi.specifiers import parse_rspecifier
 from svtk.kaldi.streams import ByteSource, open_rxfilename
@@ -34,15 +34,19 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-def read_table(rspecifier: str) -> Iterator[tuple[str, np.ndarray]]:
+def read_table(rspecifier: str, keys: Container[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
     """Yield ``(key, array)`` from a table in its order; arrays are (D,) vectors or (T, D) matrices.
+
+    Args:
+        rspecifier: the table.
+        keys: pass over the entries of all other keys; None: read all.
 
     Raises:
         DataError: malformed specifier, missing file, failing pipe, damaged entry or duplicate key. With the
             option ``p`` (permissive) unreadable entries of a script file, or everything after the damage in
             an archive, are left out with a warning instead.
     """
-    return _read(rspecifier, decode_array)
+    return _read(rspecifier, decode_array, keys)
 
 
 def read_numbers(rspecifier: str, kind: type[int] | type[float]) -> Iterator[tuple[str, int | float]]:
@@ -58,16 +62,22 @@ def read_numbers(rspecifier: str, kind: type[int] | type[float]) -> Iterator[tup
     return _read(rspecifier, {int: decode_int, float: decode_float}[kind])
 
 
-def _read(rspecifier: str, decode: Callable[[ByteSource, str, str], Any]) -> Iterator[tuple[str, Any]]:
+def _read(
+    rspecifier: str, decode: Callable[[ByteSource, str, str], Any], keys: Container[str] | None = None
+) -> Iterator[tuple[str, Any]]:
     spec = parse_rspecifier(rspecifier)
     entries = _read_archive if spec.kind == "ark" else _read_scripted
-    yield from entries(spec.rxfilename, spec.permissive, decode)
+    yield from entries(spec.rxfilename, spec.permissive, decode, keys)
 
 
-def _read_scripted(path: str, permissive: bool, decode: Callable) -> Iterator[tuple[str, Any]]:
+def _read_scripted(
+    path: str, permissive: bool, decode: Callable, keys: Container[str] | None
+) -> Iterator[tuple[str, Any]]:
     reader = ScpReader(path, permissive=permissive, decode=decode)
     num_left_out = 0
     for key in reader:
+        if keys is not None and key not in keys:
+            continue
         try:
             value = reader[key]
         except DataError as error:
@@ -81,7 +91,9 @@ def _read_scripted(path: str, permissive: bool, decode: Callable) -> Iterator[tu
         log.warning("%s: %d of %d entries were left out", path, num_left_out, len(reader))
 
 
-def _read_archive(path: str, permissive: bool, decode: Callable) -> Iterator[tuple[str, Any]]:
+def _read_archive(
+    path: str, permissive: bool, decode: Callable, keys: Container[str] | None
+) -> Iterator[tuple[str, Any]]:
     seen: set[str] = set()
     try:
         with open_rxfilename(path) as file:
@@ -89,9 +101,11 @@ def _read_archive(path: str, permissive: bool, decode: Callable) -> Iterator[tup
             while (key := read_key(source, path)) is not None:
                 if key in seen:
                     raise DataError(f"key {key!r} stands twice", path=path, mend="keep one of the two entries")
-                value = decode(source, path, key)
+                wanted = keys is None or key in keys
+                value = (decode if wanted else skip_array)(source, path, key)
                 seen.add(key)
-                yield key, value
+                if wanted:
+                    yield key, value
     except DataError as error:
         if not permissive:
             raise

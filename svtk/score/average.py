@@ -19,10 +19,10 @@ __all__ = ["average_embeddings", "speaker_means"]
 log = logging.getLogger(__name__)
 
 
-def _vectors(rspecifier: str, length_normalize: bool) -> Iterator[tuple[str, np.ndarray]]:
-    """The entries of a table as float64 (D,), all of one length and finite."""
+def _vectors(rspecifier: str, keys: set[str], length_normalize: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """The entries of a table that have one of the *keys*, as float64 (D,), all of one length and finite."""
     dim = None
-    for key, array in read_table(rspecifier):
+    for key, array in read_table(rspecifier, keys):
         if array.ndim != 1 or (dim is not None and len(array) != dim):
             expected = "a vector" if dim is None else f"a vector of {dim}, as those before it"
             raise DataError(f"entry {key!r} does not fit", path=rspecifier, found=f"{array.shape}", expected=expected)
@@ -115,7 +115,8 @@ def average_embeddings(
     with ExitStack() as stack:
         means = stack.enter_context(TableWriter(wspecifier))
         counts = stack.enter_context(TableWriter(num_utts_wspecifier)) if num_utts_wspecifier else None
-        vectors = progress(_vectors(rspecifier, length_normalize), "embeddings")
+        utts = {utt for listed in speakers.values() for utt in listed}
+        vectors = progress(_vectors(rspecifier, utts, length_normalize), "embeddings")
         for spk, mean, count in speaker_means(speakers, vectors):
             means.write(spk, mean)
             if counts is not None:

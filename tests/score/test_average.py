@@ -85,10 +85,27 @@ def test_length_normalised(place):
         np.testing.assert_allclose(found[spk], expected[spk], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("form", ["ark:more.ark", "scp:more.scp", "ark:cat more.ark |"])
+def test_entries_of_nobody_do_not_matter(place, form):
+    """Whatever they hold."""
+    with TableWriter("ark,scp:more.ark,more.scp") as writer:
+        for utt, row in ROWS.items():
+            writer.write(f"other-{utt}", np.full((2, 3), np.nan))
+            writer.write(utt, row.astype(np.float32))
+    average_embeddings("spk2utt", "scp:e.scp", "ark:m.ark")
+    expected = (place / "m.ark").read_bytes()
+    average_embeddings("spk2utt", form, "ark:m.ark")
+    assert (place / "m.ark").read_bytes() == expected
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("x [ 1 2 ]\n", {}, "no utterance of any speaker has an embedding; expected keys as 'c-0' in spk2utt"),
+        (
+            "x [ 1 2 ]\n\nb [ 3 ]\n",
+            {},
+            "no utterance of any speaker has an embedding; expected keys as 'c-0' in spk2utt",
+        ),
         ("a-0 [ 1 2 ]\na-1 [ 1 ]\n", {}, "entry 'a-1' does not fit; found (1,); expected a vector of 2"),
         ("a-0 [\n 1 2 ]\n", {}, "entry 'a-0' does not fit; found (1, 2); expected a vector"),
         ("a-0 [ 1 nan ]\n", {}, "embedding 'a-0' holds NaN or infinity"),
