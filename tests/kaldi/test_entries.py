@@ -70,6 +70,25 @@ def test_text_round_trip_keeps_every_bit_of_a_float32(tmp_path, dtype, data):
     same(read(f"scp:{tmp_path}/a.scp"), expected)
 
 
+int32s = st.integers(-(2**31), 2**31 - 1)
+
+
+@quick
+@given(
+    vectors=st.dictionaries(keys, st.lists(int32s, max_size=5), max_size=3),
+    numbers=st.dictionaries(keys, int32s, max_size=3),
+    reals=st.dictionaries(keys, st.floats(allow_nan=False), max_size=3),
+    options=st.sampled_from(["ark", "ark,t"]),
+)
+def test_integers_and_numbers_round_trip(tmp_path, vectors, numbers, reals, options):
+    arrays = {key: np.array(row, dtype=np.int32) for key, row in vectors.items()}
+    write(f"{options}:{tmp_path}/a", arrays)
+    same(read(f"ark:{tmp_path}/a"), arrays)
+    for rows, kind in ((numbers, int), (reals, float)):
+        write(f"{options},scp:{tmp_path}/a,{tmp_path}/s", rows)
+        assert dict(read_numbers(f"ark:{tmp_path}/a", kind)) == dict(read_numbers(f"scp:{tmp_path}/s", kind)) == rows
+
+
 def test_text_layout_is_kaldis(tmp_path):
     write(f"ark,t:{tmp_path}/a", {"v": VECTOR, "m": MATRIX[:2], "d": np.array([0.1])})
     expected = "v  [ 1.0 0.5 -2e-09 ]\nm  [\n  0.0 1.0 2.0 \n  3.0 4.0 5.0 ]\nd  [ 0.1 ]\n"

@@ -1,4 +1,4 @@
-"""Every way an archive can be damaged, torn or hostile: an error that names it, in bounded time and memory."""
+"""Archives that are cut off, malformed or hostile: an error that names file, key and offset."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from svtk.errors import DataError
 from svtk.kaldi.tables import TableWriter, read_table
@@ -25,9 +23,6 @@ def write(wspecifier: str, rows: dict[str, np.ndarray], **options) -> None:
 
 def read(rspecifier: str) -> dict[str, np.ndarray]:
     return dict(read_table(rspecifier))
-
-
-quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def archive(tmp_path) -> bytes:
@@ -59,19 +54,6 @@ def test_every_cut_of_a_compressed_or_text_entry_is_noticed(tmp_path):
             (tmp_path / "cut").write_bytes(data[:cut])
             with pytest.raises(DataError, match="damaged archive at key 'm'"):
                 read(f"ark:{tmp_path}/cut")
-
-
-@quick
-@given(place=st.integers(0, 200), value=st.integers(0, 255))
-def test_a_changed_byte_never_escapes_as_another_error(tmp_path, place, value):
-    data = bytearray(archive(tmp_path))
-    data[place % len(data)] = value
-    (tmp_path / "changed").write_bytes(data)
-    try:
-        read(f"ark:{tmp_path}/changed")
-    except DataError as error:
-        assert "\n" not in str(error)  # one line
-        assert "changed" in str(error)
 
 
 class Bomb:
@@ -108,6 +90,18 @@ def test_what_is_no_matrix_is_refused(tmp_path, head):
         b"k  [ 1 2\n 3 4 ]\n",
         b"k  [ 1 ] [ 2 ]\n",
         b"k 1 x\n",
+        b"k 1 0.5\n",
+        b"k 4294967296\n",
+        b"k [ 1_0 ]\n",
+        b"k [ 0x1 ]\n",
+        b"k [ 1e99 ]\n",
+        b"k [ 1 2 \n",
+        b"k \0C",
+        b"k \0BFM \4\0\0\0\0\4\3\0\0\0",  # no rows of three
+        b"k \0BFV \10\1\0\0\0\0\0\0\0",
+        b"k \0B\4\2\0\0\0\4\1\0\0\0\5\1\0\0\0",  # the second integer is not of 4 bytes
+        b"k \0BCM2 \0\0\xc0\x7f\0\0\0\0\1\0\0\0\1\0\0\0\0\0",  # values from NaN
+        b"k \0BCM \0\0\0\0\0\0\x80\x3f\1\0\0\0\1\0\0\0\2\0\1\0\3\0\4\0\0",  # quartiles out of order
         b"k ",
         b"k",
     ],
