@@ -12,16 +12,21 @@ existing_file = click.Path(exists=True, dir_okay=False)
 existing_dir = click.Path(exists=True, file_okay=False)
 
 
-def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--config FILE`` and ``--set KEY=VALUE``, the latter above the former."""
-    function = click.option(
+def overrides_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--set KEY=VALUE``."""
+    return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
         help="Set one configuration value, e.g. student.num_layers=6.",
     )(function)
-    return click.option("--config", type=existing_file, help="YAML configuration (defaults apply below it).")(function)
+
+
+def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--config FILE`` and ``--set KEY=VALUE``, the latter above the former."""
+    config = click.option("--config", type=existing_file, help="YAML configuration (defaults apply below it).")
+    return config(overrides_option(function))
 
 
 def seed_option(function: Callable[..., Any]) -> Callable[..., Any]:
