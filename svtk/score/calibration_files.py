@@ -129,8 +129,10 @@ def _joint_blocks(paths: Sequence[str]) -> Iterator[tuple[int, Scores, np.ndarra
     """Blocks of several files with the same trials in the same order: first line, the first's, scores (K, S)."""
     for blocks in zip_longest(*map(read_score_blocks, paths)):
         first = next(found[0] for found in blocks if found is not None)
-        own, *others = ([] if found is None else _pairs(found[1]) for found in blocks) if len(paths) > 1 else [[]]
-        for path, pairs in zip(paths[1:], others, strict=True):
+        own: list[tuple[str, str]] | None = None
+        for path, block in zip(paths, blocks, strict=True) if len(paths) > 1 else ():
+            pairs = [] if block is None else _pairs(block[1])
+            own = pairs if own is None else own
             if pairs != own:
                 differ = (i for i, (left, right) in enumerate(zip(own, pairs, strict=False)) if left != right)
                 place = next(differ, min(len(own), len(pairs)))
