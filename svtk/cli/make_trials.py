@@ -16,7 +16,8 @@ from svtk.cli._options import existing_dir, seed_option
 def command(same_sex: bool, num_trials: int | None, seed: int, data_dir: str, trials: str) -> None:
     """Pair the utterances of DATA_DIR into a trial list.
 
-    Writes 'enroll test target|nontarget' lines: every pair once, or a balanced draw of --num-trials.
+    Writes 'enroll test target|nontarget' lines: every pair once, or a balanced draw of --num-trials. TRIALS may
+    also be - (stdout) or "| command".
     """
     import logging
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kaldi_native_io
 import kaldiio
 import numpy as np
 import pytest
@@ -198,7 +199,6 @@ def test_average_embeddings_writes_where_a_script_says(place):
 
 def integers(stdout: bytes, wspecifier: str) -> dict[str, int]:
     """What Kaldi's own reader finds."""
-    kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
     where = WRITE[wspecifier][0]
     data = stdout if where == "-" else Path(where).read_bytes()
     Path("copy.ark").write_bytes(gzip.decompress(data) if where.endswith(".gz") else data)
@@ -378,7 +378,6 @@ def test_extract_embeddings_writes(audio, student_dir, embeddings, wspecifier):
 @pytest.mark.parametrize("compress", ["none", "auto", "two-byte"])
 def test_teacher_targets_are_kaldis_tables(audio, wavlm_dir, compress):
     """Kaldi's own reader and ours see the same matrices, by the script and by the archive."""
-    kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
     options = ["--layers=all", "--min-duration=0.5", f"--compress={compress}", "--teacher", wavlm_dir]
     assert run("extract-targets", *options, "data", "out") == b""
     for layer in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import kaldi_native_io
 import numpy as np
 import pytest
 import soundfile
@@ -39,7 +40,6 @@ def test_entries(archive, monkeypatch, form):
 
 
 def test_kaldis_own_writer(tmp_path):
-    kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
     samples = np.arange(-300, 300, dtype=np.float32)  # Kaldi holds samples of 16 bits as floats
     with kaldi_native_io.WaveWriter(f"ark:{tmp_path}/w.ark") as writer:
         for utt in ("x", "y"):

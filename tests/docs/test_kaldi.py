@@ -11,13 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kaldi_native_io
 import numpy as np
 import pytest
 
 from svtk.cli.main import svtk
 from svtk.kaldi.datadir import read_data_dir
-
-kaldi_native_io = pytest.importorskip("kaldi_native_io", reason="in the extra 'test'")
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/kaldi.md").read_text()
