@@ -284,6 +284,22 @@ def test_a_killed_run_is_taken_up_when_its_last_jobs_have_ended(place):
     assert place.merged == place.result
 
 
+@pytest.mark.parametrize(("options", "jobs"), [(["--per-spk", "true"], 3), ([], 5)])
+def test_a_data_directory_by_speaker_or_by_utterance(place, options, jobs):
+    utts = {f"utt{i:02}": f"spk{i % 3}" for i in range(10)}  # a speaker's utterances are not side by side
+    place.write("data/utt2spk", "".join(f"{utt} {spk}\n" for utt, spk in utts.items()))
+    place.write("data/wav.scp", "".join(f"{utt} /{utt}.wav\n" for utt in utts))
+    command = ("cp", "SPLIT/wav.scp", "out/e.JOB.txt")
+    done = place("--nj", "5", *options, source="data/", command=command)
+    assert done.returncode == 0, done.stderr
+    assert ("data: 3 job(s) instead of 5, one for each speaker" in done.stderr) == (jobs == 3)
+    parts = [set(path.read_text().split()[::2]) for path in sorted((place.path / "out").glob("e.?.txt"))]
+    assert len(parts) == jobs and sum(map(len, parts)) == 10
+    if jobs == 3:
+        assert [len({utts[utt] for utt in part}) for part in parts] == [1, 1, 1]
+    assert place.merged == place.read("data/wav.scp").splitlines()
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [
