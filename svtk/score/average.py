@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
@@ -61,26 +62,24 @@ def speaker_means(
     missing = {spk: len(utts) for spk, utts in spk2utt.items()}
     sums: dict[str, np.ndarray] = {}
     without: list[str] = []
-    waiting = iter(spk2utt)
-    first = next(waiting, None)
+    queue = deque(spk2utt)
 
-    def mean(spk: str) -> Iterator[tuple[str, np.ndarray, int]]:
-        count = len(spk2utt[spk]) - missing[spk]
-        if count == 0:
-            without.append(spk)
-        else:
-            yield spk, (sums.pop(spk) / count).astype(np.float32), count
+    def finished(at_end: bool) -> Iterator[tuple[str, np.ndarray, int]]:
+        """Those at the head of the queue for whom nothing more comes."""
+        while queue and (at_end or missing[queue[0]] == 0):
+            spk = queue.popleft()
+            if spk in sums:
+                count = len(spk2utt[spk]) - missing[spk]
+                yield spk, (sums.pop(spk) / count).astype(np.float32), count
+            else:
+                without.append(spk)
 
     for utt, vector in vectors:
         for spk in speakers_of.pop(utt, ()):
             sums[spk] = sums[spk] + vector if spk in sums else vector
             missing[spk] -= 1
-        while first is not None and missing[first] == 0:
-            yield from mean(first)
-            first = next(waiting, None)
-    while first is not None:
-        yield from mean(first)
-        first = next(waiting, None)
+        yield from finished(at_end=False)
+    yield from finished(at_end=True)
     for what, names in (("utterance(s) have no embedding", list(speakers_of)), ("speaker(s) have none", without)):
         if names:
             examples = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
