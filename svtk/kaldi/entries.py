@@ -59,7 +59,7 @@ def read_key(source: ByteSource, path: str) -> str | None:
             f"damaged archive at offset {start}: not a key",
             path=path,
             found=repr(raw[:20]),
-            mend="write the archive again",
+            mend="write it again",
         )
     if after in (b" ", b"\t"):
         source.read(1)
@@ -72,6 +72,11 @@ def decode_array(source: ByteSource, path: str, key: str) -> np.ndarray:
     Text has no type: ``[ ... ]`` is read as float32, as Kaldi does by default, bare whole numbers as an int32
     vector. Compressed matrices come out as float32.
 
+    Args:
+        source: stands behind the key.
+        path: for messages.
+        key: for messages; empty where the file holds one array and no key.
+
     Raises:
         DataError: a damaged or cut off entry (key and offset named), or one that is no vector or matrix. A
             changed bit in a key or a value leaves a sound archive and cannot be told.
@@ -80,7 +85,11 @@ def decode_array(source: ByteSource, path: str, key: str) -> np.ndarray:
 
 
 def skip_array(source: ByteSource, path: str, key: str) -> None:
-    """Pass over a binary vector or matrix that follows a key, reading its header only; raises as decode_array."""
+    """Pass over a vector or matrix that follows a key; of a binary one, only the header is read.
+
+    Raises:
+        DataError: as :func:`decode_array`.
+    """
 
     def skip(source: ByteSource) -> None:
         source.skip(_read_header(source).num_bytes)
@@ -89,7 +98,7 @@ def skip_array(source: ByteSource, path: str, key: str) -> None:
 
 
 def decode_int(source: ByteSource, path: str, key: str) -> int:
-    """Read an int32 that follows a key, as in a binary or text utt2num_frames; raises as decode_array."""
+    """Read an int32 that follows a key, as in a binary or text utt2num_frames; raises as :func:`decode_array`."""
 
     def binary(source: ByteSource) -> int:
         return _read_int32(source)
@@ -101,7 +110,7 @@ def decode_int(source: ByteSource, path: str, key: str) -> int:
 
 
 def decode_float(source: ByteSource, path: str, key: str) -> float:
-    """Read a number, float or double, that follows a key, as in utt2dur; raises as decode_array."""
+    """Read a number, float or double, that follows a key, as in utt2dur; raises as :func:`decode_array`."""
 
     def binary(source: ByteSource) -> float:
         size = source.read(1)[0]
@@ -130,13 +139,12 @@ def _decode(
             raise ValueError("neither binary nor text")
         return binary(source)
     except _NotKaldi as error:
-        what = f"entry {key!r} at offset {start} is {error}"
+        what = f"entry {key!r} at offset {start} is {error}" if key else f"it is {error}"
         raise DataError(what, path=path, expected="a vector or matrix") from None
     except Exception as error:  # NumPy and kaldiio raise whatever their bytes lead to
-        what = str(error) or type(error).__name__
-        raise DataError(
-            f"damaged archive at key {key!r}, offset {start}: {what}", path=path, mend="write the archive again"
-        ) from error
+        place = f"archive at key {key!r}, offset {start}" if key else f"file at offset {start}"
+        what = f"damaged {place}: {str(error) or type(error).__name__}"
+        raise DataError(what, path=path, mend="write it again") from error
 
 
 class _NotKaldi(Exception):

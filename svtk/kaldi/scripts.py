@@ -14,7 +14,7 @@ from svtk.kaldi.entries import decode_array
 from svtk.kaldi.specifiers import Range, split_range
 from svtk.kaldi.streams import ByteSource, open_rxfilename
 
-__all__ = ["ScpReader", "read_script"]
+__all__ = ["ScpReader", "read_array", "read_script"]
 
 _TOLERANCE = 3  # rows a range may reach past the end, as in Kaldi: frames are counted in more than one way
 
@@ -100,16 +100,28 @@ class ScpReader:
         return self._entries[key]
 
     def __getitem__(self, key: str) -> np.ndarray:
-        entry = self._entries[key]
         try:
-            rxfilename, ranges = split_range(entry)
-            with open_rxfilename(rxfilename) as file:
-                array = self._decode(ByteSource(file), rxfilename, key)
+            return _read_one(self._entries[key], key, self._decode)
         except DataError as error:
             if error.path is not None and key in error.what:
                 raise
             raise DataError(f"cannot read key {key!r}: {error}", path=self.path) from error
-        return _take(array, ranges, key, self.path) if ranges else array
+
+
+def read_array(rxfilename: str | os.PathLike) -> np.ndarray:
+    """Read one vector or matrix that has no key, such as ``mean.vec``, or one of an archive: ``a.ark:17[0:9,2:3]``.
+
+    Raises:
+        DataError: it cannot be read, is damaged, or its range does not fit.
+    """
+    return _read_one(os.fspath(rxfilename), "", decode_array)
+
+
+def _read_one(entry: str, key: str, decode: Callable[[ByteSource, str, str], Any]) -> Any:
+    rxfilename, ranges = split_range(entry)
+    with open_rxfilename(rxfilename) as file:
+        value = decode(ByteSource(file), rxfilename, key)
+    return _take(value, ranges, rxfilename) if ranges else value
 
 
 def _without_file(entries: dict[str, str]) -> dict[str, str]:
@@ -133,9 +145,9 @@ def _without_file(entries: dict[str, str]) -> dict[str, str]:
     return gone
 
 
-def _take(array: np.ndarray, ranges: tuple[Range, ...], key: str, path: str) -> np.ndarray:
-    if len(ranges) > array.ndim:
-        raise DataError(f"the range of key {key!r} has {len(ranges)} parts", path=path, found=f"shape {array.shape}")
+def _take(array: np.ndarray, ranges: tuple[Range, ...], path: str) -> np.ndarray:
+    if len(ranges) > np.ndim(array):
+        raise DataError(f"a range of {len(ranges)} parts", path=path, found=f"shape {np.shape(array)}")
     slices = []
     for axis, (ends, size) in enumerate(zip(ranges, array.shape, strict=False)):
         if ends is None:
@@ -144,9 +156,9 @@ def _take(array: np.ndarray, ranges: tuple[Range, ...], key: str, path: str) -> 
         first, last = ends
         allowed = size + _TOLERANCE if axis == 0 else size
         if not (first <= last < allowed and first < size):
-            what = f"the range of key {key!r} does not fit"
-            raise DataError(what, path=path, found=f"{first}:{last}", expected=f"FIRST:LAST within 0:{size - 1}")
+            expected = f"FIRST:LAST within 0:{size - 1}"
+            raise DataError("the range does not fit", path=path, found=f"{first}:{last}", expected=expected)
         if last >= size:
-            log.warning("%s: the range %d:%d of key %r ends past the last row, %d", path, first, last, key, size - 1)
+            log.warning("%s: the range %d:%d ends past the last row, %d", path, first, last, size - 1)
         slices.append(slice(first, last + 1))
     return array[tuple(slices)]

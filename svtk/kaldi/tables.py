@@ -15,7 +15,7 @@ import numpy as np
 from svtk.errors import DataError
 from svtk.kaldi.encoding import COMPRESSION
 from svtk.kaldi.entries import decode_array, decode_float, decode_int, read_key, skip_array
-from svtk.kaldi.scripts import ScpReader, read_script
+from svtk.kaldi.scripts import ScpReader, read_array, read_script
 from svtk.kaldi.specifiers import parse_rspecifier
 from svtk.kaldi.streams import ByteSource, open_rxfilename
 from svtk.kaldi.table_writer import TableWriter
@@ -25,6 +25,7 @@ __all__ = [
     "ScpReader",
     "TableWriter",
     "open_rxfilename",
+    "read_array",
     "read_numbers",
     "read_script",
     "read_table",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
 
 from svtk.errors import DataError
-from svtk.kaldi.tables import ScpReader, TableWriter, read_table
+from svtk.kaldi.tables import ScpReader, TableWriter, read_array, read_table
 
 VECTOR = np.array([1, 0.5, -2e-9], dtype=np.float32)
 MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -54,7 +55,7 @@ def test_a_range_that_does_not_fit(tmp_path, key, text):
     write(f"ark,scp:{tmp_path}/a,{tmp_path}/s", {"m": MATRIX, "v": VECTOR})
     lines = [line + text for line in (tmp_path / "s").read_text().splitlines()]
     (tmp_path / "s").write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match=f"the range of key '{key}'"):
+    with pytest.raises(DataError, match=f"s: cannot read key '{key}': .*a:[0-9]+: (the|a) range (does not fit|of 2)"):
         ScpReader(f"{tmp_path}/s")[key]
 
 
@@ -62,7 +63,7 @@ def test_a_range_may_reach_a_little_past_the_end(tmp_path, caplog):
     write(f"ark,scp:{tmp_path}/a,{tmp_path}/s", {"m": MATRIX})
     (tmp_path / "r").write_text(f"m {tmp_path}/a:2[1:6]\n")
     np.testing.assert_array_equal(ScpReader(f"{tmp_path}/r")["m"], MATRIX[1:])
-    assert "the range 1:6 of key 'm' ends past the last row, 3" in caplog.text
+    assert "a:2: the range 1:6 ends past the last row, 3" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["[]", "[,1:1]", "[1:2,]", "[1]", "[1:2:3]", "[-1:2]", "[a:b]", "]"])
@@ -72,6 +73,27 @@ def test_what_is_no_range(tmp_path, text):
     (tmp_path / "r").write_text(f"m {tmp_path}/a{text}\n")
     with pytest.raises(DataError, match="r: cannot read key 'm': not a range; found "):
         ScpReader(f"{tmp_path}/r")["m"]
+
+
+def test_one_array_by_its_rxfilename(tmp_path):
+    write(f"ark:{tmp_path}/a", {"m": MATRIX})
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/a:2[1:2,0:1]"), MATRIX[1:3, :2])
+    np.testing.assert_array_equal(read_array(f"tail -c +3 {tmp_path}/a |"), MATRIX)
+    (tmp_path / "mean.vec").write_text(" [ 1 2 ]\n")
+    assert read_array(tmp_path / "mean.vec").tolist() == [1, 2]
+    (tmp_path / "mean.vec").write_text(" [ 1 2 \n")
+    with pytest.raises(DataError, match="mean.vec: damaged file at offset 0: the file ends before ']'"):
+        read_array(tmp_path / "mean.vec")
+    with pytest.raises(DataError, match="a:2: the range does not fit; found 1:9"):
+        read_array(f"{tmp_path}/a:2[1:9]")
+
+
+def test_script_from_stdin(tmp_path, monkeypatch):
+    write(f"ark,scp:{tmp_path}/a,{tmp_path}/s", {"m": MATRIX, "v": VECTOR})
+    for name in ("scp:-", "scp:"):
+        with open(tmp_path / "s") as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            assert list(read(name)) == ["m", "v"]
 
 
 def test_files_that_do_not_exist_are_told_of_at_once(tmp_path, caplog):
