@@ -31,6 +31,9 @@ num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, 
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
+nj=                # jobs that extract teacher targets and embeddings [cpu: one for each core, up to 8; cuda: 1]
+cmd=$extract_cmd   # what runs them, as in cmd.sh: "run_slurm.sh --mem 4G" ...
+num_threads=1      # CPU threads of each of them
 conf_dir=          # where the configurations are [conf of the checkout]
 data=              # data directories [egs/voxceleb/data/CORPUS]
 exp=               # the experiment [egs/voxceleb/exp/CORPUS]
@@ -39,13 +42,21 @@ corpus_opts=       # further options of the verb that makes or prepares the corp
 
 [ $# -eq 0 ] || _options_error "found '$1', expected options only"
 [[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || _options_error "--stage and --stop-stage are whole numbers"
-[ -n "$student" ] || _options_error "--student needs at least one name"
+[ -n "${student// /}" ] || _options_error "--student needs at least one name"
 case $corpus in
   demo) defaults=(8 true "") ;;
   folder) defaults=(12 true "") ;;
   voxceleb) defaults=(40 false 20000) ;;
   *) _options_error "no corpus '$corpus'; expected demo, folder or voxceleb" ;;
 esac
+if [ -z "$nj" ]; then
+  nj=1
+  [ "$device" != cpu ] || nj=$(env -u OMP_NUM_THREADS nproc)
+  [ "$nj" -le 8 ] || nj=8
+fi
+[[ $nj =~ ^[1-9][0-9]*$ && $num_threads =~ ^[1-9][0-9]*$ ]] || _options_error "--nj and --num-threads are whole numbers of at least 1"
+read -ra students <<< "$student"
+read -ra corpus_words <<< "$corpus_opts"
 num_valid_spks=${num_valid_spks:-${defaults[0]}}
 num_valid_trials=${num_valid_trials:-${defaults[2]}}
 [ "$cache_targets" != auto ] || cache_targets=${defaults[1]}
@@ -119,18 +130,25 @@ conf_value() {
   fi
 }
 
+# The files that make model $1 what it is, separated by commas.
+model_files() {
+  local files=()
+  for file in "$1"/{config.yaml,model.safetensors} "$1"/encoder/*.safetensors; do [ ! -f "$file" ] || files+=("$file"); done
+  (IFS=, && echo "${files[*]}")
+}
+
 # The systems that are compared, by the names of their directories under EXP.
 systems() {
   echo teacher
-  printf '%s\n' $student
-  [ "$backend" = none ] || echo "${student%% *}_$backend"
+  printf '%s\n' "${students[@]}"
+  [ "$backend" = none ] || echo "${students[0]}_$backend"
 }
 
 # The stage that makes system $1.
 made_by() {
   case $1 in
     teacher) echo 4 ;;
-    "${student%% *}_$backend") echo 6 ;;
+    "${students[0]}_$backend") echo 6 ;;
     *) echo 5 ;;
   esac
 }
@@ -145,7 +163,7 @@ evaluations() {
 if stage 0 "the corpus ($corpus → ${corpus_dir:-${vox2:-nowhere}})"; then
   case $corpus in
     demo)
-      $cpu_cmd "$exp/log/make_demo_corpus.log" svtk make-demo-corpus --seed "$seed" $corpus_opts "$corpus_dir"
+      $cpu_cmd "$exp/log/make_demo_corpus.log" svtk make-demo-corpus --seed "$seed" "${corpus_words[@]}" "$corpus_dir"
       ;;
     folder)
       [ -n "$corpus_dir" ] || die "--corpus folder needs --corpus-dir ROOT"
@@ -169,7 +187,7 @@ if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
     if [ -z "$(evaluations)" ] || ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz; then
       [ -n "$vox1" ] && [ -n "$vox2" ] || die "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"
       $cpu_cmd "$exp/log/prepare_voxceleb.log" \
-        svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} $corpus_opts "$data"
+        svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} "${corpus_words[@]}" "$data"
     fi
     have "$data"/{valid,train}/wav.scp \
       || $cpu_cmd "$exp/log/split_by_spk.log" split_by_spk.sh --num-spks "$num_valid_spks" "$data/vox2_dev" "$data/valid" "$data/train"
@@ -178,7 +196,7 @@ if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
     [ -d "$corpus_dir/train" ] && [ -d "$corpus_dir/test" ] || die "$corpus_dir has no train and test folders. To mend: run stage 0 first (--stage 0)"
     prepare=(svtk prepare-folder --seed "$seed")
     [ ! -f "$corpus_dir/speakers.tsv" ] || prepare+=(--speakers "$corpus_dir/speakers.tsv")
-    [ "$corpus" != folder ] || prepare+=($corpus_opts)
+    [ "$corpus" != folder ] || prepare+=("${corpus_words[@]}")
     have "$data"/{train,valid}/cuts.jsonl.gz || $cpu_cmd "$exp/log/prepare_train.log" \
       "${prepare[@]}" --num-valid-spks "$num_valid_spks" --valid-dir "$data/valid" "$corpus_dir/train" "$data/train"
     have "$data/test/cuts.jsonl.gz" || $cpu_cmd "$exp/log/prepare_test.log" \
@@ -224,16 +242,22 @@ augment=()
 valid=(--valid "$data/valid" --valid-trials "$data/trials/valid")
 how=(--seed "$seed" --device "$device")
 
+# Job arrays give the same for every --nj, since --num-threads is the same: it would change the last digits.
+arrays=(--nj "$nj" --cmd "$cmd" --num-threads "$num_threads")
+
 if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and its targets (→ $exp/targets)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   config=$(conf teacher)
   $train_cmd "$exp/log/train_teacher.log" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
     "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/teacher"
   if [ "$cache_targets" = true ]; then
-    config=$(conf "distill_${student%% *}")
+    config=$(conf "distill_${students[0]}")
     duration=$(conf_value crop_duration "$config" 3.0)  # of a training crop: shorter utterances are repeated
-    $train_cmd "$exp/log/extract_targets.log" svtk extract-targets --teacher "$exp/teacher" --min-duration "$duration" \
-      --device "$device" "$data/train" "$exp/targets"
+    targets=$exp/targets/JOB  # merged: $exp/targets
+    run_jobs.sh "${arrays[@]}" --merge "$targets" --inputs "$(model_files "$exp/teacher")" \
+      "$data/train" "$exp/log/extract_targets.JOB.log" \
+      svtk extract-targets --num-threads "$num_threads" --teacher "$exp/teacher" --min-duration "$duration" \
+      --device "$device" SPLIT "$targets"
   else
     log "targets are not cached: the teacher runs beside the student"
   fi
@@ -242,28 +266,28 @@ fi
 if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   need 4 "$exp/teacher/model.safetensors"
-  from=(--teacher "$exp/teacher")
+  taught=(--teacher "$exp/teacher")
   if [ "$cache_targets" = true ]; then
     need 4 "$exp/targets/targets.json"
-    from=(--targets "$exp/targets")
+    taught=(--targets "$exp/targets")
   fi
-  for name in $student; do config=$(conf "distill_$name"); done  # all are there, before hours are spent on the first
-  for name in $student; do
+  for name in "${students[@]}"; do config=$(conf "distill_$name"); done  # all are there, before hours are spent on the first
+  for name in "${students[@]}"; do
     config=$(conf "distill_$name")
     $train_cmd "$exp/log/distill_$name.log" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \
-      "${from[@]}" "${augment[@]}" "${how[@]}" "$exp/$name"
+      "${taught[@]}" "${augment[@]}" "${how[@]}" "$exp/$name"
   done
 fi
 
-if stage 6 "another backend, $backend ($exp/${student%% *} → $exp/${student%% *}_$backend)"; then
+if stage 6 "another backend, $backend ($exp/${students[0]} → $exp/${students[0]}_$backend)"; then
   if [ "$backend" = none ]; then
     log "no further backend (--backend none)"
   else
     need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
-    need 5 "$exp/${student%% *}/model.safetensors"
+    need 5 "$exp/${students[0]}/model.safetensors"
     config=$(conf "backend_$backend")
-    name=${student%% *}_$backend
-    $train_cmd "$exp/log/train_backend_$name.log" svtk train-backend --config "$config" --student "$exp/${student%% *}" \
+    name=${students[0]}_$backend
+    $train_cmd "$exp/log/train_backend_$name.log" svtk train-backend --config "$config" --student "$exp/${students[0]}" \
       "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/$name"
   fi
 fi
@@ -278,8 +302,9 @@ if stage 7 "embeddings ($exp/SYSTEM, test data → $exp/SYSTEM/embeddings_DATA.s
     need "$(made_by "$name")" "$exp/$name/model.safetensors"
     for set in $(evaluations | cut -d ' ' -f 1 | sort -u); do
       to=$exp/$name/embeddings_$set
-      fresh "$to.scp" "$exp/$name/model.safetensors" "$data/$set/wav.scp" || $train_cmd "$exp/log/extract_embeddings_${name}_$set.log" \
-        svtk extract-embeddings --device "$device" "$exp/$name" "$data/$set" "ark,scp:$to.ark,$to.scp"
+      fresh "$to.scp" "$exp/$name/model.safetensors" "$data/$set/wav.scp" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
+        --inputs "$(model_files "$exp/$name")" "$data/$set" "$exp/log/extract_embeddings_${name}_$set.JOB.log" \
+        svtk extract-embeddings --num-threads "$num_threads" --device "$device" "$exp/$name" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
     done
   done
 fi

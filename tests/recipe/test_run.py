@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from svtk.kaldi.datadir import read_data_dir
-from svtk.kaldi.tables import read_vectors
+from svtk.kaldi.tables import ScpReader, read_vectors
 from svtk.kaldi.trials import read_scores, read_trials
 from svtk.prepare.demo_corpus import make_demo_corpus
 
@@ -31,7 +32,7 @@ TRIALS = ("test", "test_same_sex")
 
 def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
     return [
-        *("bash", str(RUN), "--corpus", corpus, "--conf-dir", str(CONF), "--num-valid-spks", "2"),
+        *("bash", str(RUN), "--corpus", corpus, "--conf-dir", str(CONF), "--num-valid-spks", "2", "--nj", "1"),
         *("--data", str(where / "data"), "--exp", str(where / "exp"), *options),
     ]
 
@@ -150,6 +151,30 @@ class TestStages:
             sizes[name] = vectors.shape[1]
         assert sizes == {"teacher": 16, "sv_mixer": 16, "transformer": 16, "sv_mixer_linear": 12}
 
+    def test_the_number_of_jobs_changes_nothing(self, where, tmp_path):
+        """Targets and embeddings of the teacher, made by one job above, again by two in another directory."""
+        for name in ("teacher", "sv_mixer"):
+            shutil.copytree(where / "exp" / name, tmp_path / name)
+        for path in (tmp_path / "teacher").glob("embeddings_*"):
+            path.unlink()
+        two = ["--exp", str(tmp_path), "--student", "sv_mixer", "--backend", "none", "--nj", "2"]
+        run_stage(where, 4, *two)
+        _, stderr = run_stage(where, 7, *two)
+        assert commands(stderr) == ["extract-embeddings"]
+        for name in ("targets", "embeddings_teacher_test"):
+            assert len(list((tmp_path / "log").glob(f"extract_{name}.?.log"))) == 2
+        assert (where / "exp/teacher/embeddings_test.ark").exists()  # one job writes under the final name itself
+        assert not (tmp_path / "teacher/embeddings_test.ark").exists()
+        for name in ("targets/utt2num_frames", "targets/targets.json"):
+            assert (tmp_path / name).read_text() == (where / "exp" / name).read_text().replace(
+                str(where / "exp"), str(tmp_path)
+            )
+        for table in ("targets/layer2.scp", "teacher/embeddings_test.scp"):
+            ours, others = (ScpReader(str(root / table)) for root in (tmp_path, where / "exp"))
+            assert list(ours) == list(others)
+            for key in ours:
+                np.testing.assert_array_equal(ours[key], others[key])
+
     def test_8_scores(self, where):
         run_stage(where, 8)
         for name in SYSTEMS:
@@ -183,7 +208,7 @@ class TestStages:
         assert status == 0, stderr
         assert snapshot(where) == before
         assert stdout == (where / "exp/report.txt").read_text()
-        made_again = {"make-demo-corpus", "train-teacher", "extract-targets", "distill", "train-backend", "report"}
+        made_again = {"make-demo-corpus", "train-teacher", "distill", "train-backend", "report"}
         assert set(commands(stderr)) == made_again  # these see for themselves that they are done
 
     def test_what_hangs_on_a_changed_file_is_made_again(self, where):
@@ -294,6 +319,9 @@ def test_what_is_missing_is_named(tmp_path, corpus, options, found):
         (["--no-such", "1"], "no option --no-such"),
         (["exp"], "found 'exp', expected options only"),
         (["--student", ""], "--student needs at least one name"),
+        (["--nj", "0"], "--nj and --num-threads are whole numbers of at least 1"),
+        (["--num-threads", "all"], "--nj and --num-threads are whole numbers of at least 1"),
+        (["--cmd", ""], "option --cmd is empty"),
     ],
 )
 def test_wrong_usage(tmp_path, options, found):
