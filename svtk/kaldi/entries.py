@@ -141,7 +141,9 @@ def _decode(
     except _NotKaldi as error:
         what = f"entry {key!r} at offset {start} is {error}" if key else f"it is {error}"
         raise DataError(what, path=path, expected="a vector or matrix") from None
-    except Exception as error:  # NumPy and kaldiio raise whatever their bytes lead to
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever such bytes lead NumPy to
         place = f"archive at key {key!r}, offset {start}" if key else f"file at offset {start}"
         what = f"damaged {place}: {str(error) or type(error).__name__}"
         raise DataError(what, path=path, mend="write it again") from error

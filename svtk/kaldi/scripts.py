@@ -103,7 +103,7 @@ class ScpReader:
         try:
             return _read_one(self._entries[key], key, self._decode)
         except DataError as error:
-            if error.path is not None and key in error.what:
+            if f"key {key!r}" in error.what or f"entry {key!r}" in error.what:
                 raise
             raise DataError(f"cannot read key {key!r}: {error}", path=self.path) from error
 
@@ -136,7 +136,7 @@ def _without_file(entries: dict[str, str]) -> dict[str, str]:
             if not entry or entry.endswith("|"):  # no range: told of when the key is asked for
                 continue
         path, colon, offset = entry.rpartition(":")
-        if not (colon and offset.isdecimal()):
+        if not (colon and offset.isascii() and offset.isdigit()):
             path = entry
         if path not in there:
             there[path] = os.path.exists(path)

@@ -28,7 +28,8 @@ __all__ = [
 
 _READ_OPTIONS = {"o", "no", "s", "ns", "cs", "ncs", "p", "np", "bg", "t", "b"}
 _WRITE_OPTIONS = {"t", "b", "f", "nf", "p"}
-_RANGE = re.compile(r"(?:(\d+):(\d+)|:)(?:,(?:(\d+):(\d+)|:))?")
+_ENDS = "(?:([0-9]{1,10}):([0-9]{1,10})|:)"
+_RANGE = re.compile(f"{_ENDS}(?:,{_ENDS})?")
 
 #: First and last index (both included) along one axis; None = all.
 Range = tuple[int, int] | None
@@ -217,7 +218,7 @@ def split_range(text: str) -> tuple[str, tuple[Range, ...]]:
         return text, ()
     name, _, inside = text[:-1].rpartition("[")
     match = _RANGE.fullmatch(inside)
-    if not name or match is None or len(inside) > 80:
+    if not name or match is None:
         expected = "FILE[FIRST:LAST] or FILE[FIRST:LAST,FIRST:LAST], ':' for all"
         raise DataError("not a range", found=repr(text), expected=expected)
     rows = None if match[1] is None else (int(match[1]), int(match[2]))

@@ -22,6 +22,7 @@ __all__ = [
     "ByteSource",
     "Output",
     "PartFile",
+    "names_file",
     "open_output",
     "open_rxfilename",
     "open_wxfilename",
@@ -273,13 +274,22 @@ def open_output(wxfilename: str) -> Output:
         if sys.stdout is None:
             raise DataError("stdout is closed", mend="give a file's name in place of '-'")
         return Output(sys.stdout.buffer, "-")
-    path = Path(parsed.name)
-    if path.is_file() or not path.exists():
-        return PartFile(path)
+    if names_file(wxfilename):
+        return PartFile(parsed.name)
     try:
-        return Output(open(path, "wb"), parsed.name)  # noqa: SIM115
+        return Output(open(parsed.name, "wb"), parsed.name)  # noqa: SIM115
     except OSError as error:
-        raise DataError(f"cannot write: {error.strerror or error}", path=path) from error
+        raise DataError(f"cannot write: {error.strerror or error}", path=parsed.name) from error
+
+
+def names_file(wxfilename: str) -> bool:
+    """True where a wxfilename names a regular file, or nothing yet: what a rename may put in place.
+
+    Raises:
+        DataError: not a wxfilename.
+    """
+    parsed = parse_wxfilename(wxfilename)
+    return parsed.kind == "file" and (os.path.isfile(parsed.name) or not os.path.exists(parsed.name))
 
 
 @contextlib.contextmanager

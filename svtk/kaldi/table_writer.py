@@ -14,7 +14,7 @@ from svtk.kaldi.encoding import encode
 from svtk.kaldi.entries import is_key, read_key, skip_array
 from svtk.kaldi.scripts import read_script
 from svtk.kaldi.specifiers import Wspecifier, parse_wspecifier, parse_wxfilename
-from svtk.kaldi.streams import ByteSource, Output, PartFile, open_output
+from svtk.kaldi.streams import ByteSource, Output, PartFile, names_file, open_output
 
 __all__ = ["TableWriter"]
 
@@ -87,8 +87,7 @@ class _Archive:
         self._offset = 0
         self._note: Path | None = None
         self._script: Output | None = None
-        target = parse_wxfilename(spec.ark)
-        on_disk = target.kind == "file" and (Path(target.name).is_file() or not Path(target.name).exists())
+        on_disk = names_file(spec.ark)
         if spec.scp is not None and not on_disk:
             found, expected = repr(spec.ark), "ark,scp:FILE.ark,FILE.scp"
             raise DataError("an scp file needs an archive on disk", found=found, expected=expected)
@@ -173,7 +172,10 @@ def _note_of(archive: PartFile) -> Path:
 
 
 class _PerKey:
-    """One file per key, as an existing script file says; all take their names when the table is whole."""
+    """One file per key, as an existing script file says; all take their names when the table is whole.
+
+    A key's command (``| cmd``) gets its array, and is waited for, at once.
+    """
 
     def __init__(self, spec: Wspecifier):
         self._spec = spec
