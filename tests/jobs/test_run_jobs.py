@@ -20,6 +20,23 @@ if [ -f bad ] && grep -qwf bad "$1"; then echo "Error: a bad line" >&2; exit 3; 
 sed 's/value/result/' "$1" > "$2.part" && mv "$2.part" "$2"
 """
 
+#: what Kaldi's queue.pl and slurm.pl make of a command: a script, the job's number a variable, the words quoted by rule
+#: of thumb, and the whole shown by a here-document first
+LIKE_QUEUE = """#!/usr/bin/env bash
+range=${1#JOB=} log=$2
+shift 2
+for word in "$@"; do
+  if [[ $word =~ ^[^[:space:]]+$ ]]; then command+="$word "
+  elif [[ $word == *\\"* ]]; then command+="'$word' "
+  else command+="\\"$word\\" "; fi
+done
+command=${command//JOB/\\$\\{TASK\\}} log=${log//JOB/\\$TASK}
+mkdir -p "$(dirname "$log")"
+printf '%s\\n' "( cat <<EOF" "# $command" EOF ") > $log" "( $command ) >> $log 2>&1" > queue.sh
+for ((i = ${range%:*}; i <= ${range#*:}; i++)); do TASK=$i bash queue.sh || failed=1; done
+exit ${failed:-0}
+"""
+
 
 class Place:
     """A directory with a table of 20 lines and a command to run on it."""
@@ -228,7 +245,10 @@ def test_parts_that_do_not_agree_are_refused(place):
     assert not (place.path / "out/all/info.json").exists()
 
 
-def test_any_word_reaches_the_command_unharmed(place):
+@pytest.mark.parametrize("cmd", ["run", "./like_queue"])
+def test_any_word_reaches_the_command_unharmed(place, cmd):
+    place.write("like_queue", LIKE_QUEUE)
+    (place.path / "like_queue").chmod(0o755)
     words = [
         "a b",
         "",
@@ -244,9 +264,9 @@ def test_any_word_reaches_the_command_unharmed(place):
         "~",
         "é",
     ]
-    for nj in (2, 1):
+    for nj in (2, 1) if cmd == "run" else (2,):
         command = ("python3", "-c", "import sys; open(sys.argv[1], 'w').write(repr(sys.argv[2:]))", "out/w JOB", *words)
-        done = place("--merge", "", "--nj", str(nj), command=command)
+        done = place("--merge", "", "--cmd", cmd, "--nj", str(nj), command=command)
         assert done.returncode == 0, done.stderr + place.read("log/a.1.log")
         expected = [word.replace("JOB", str(nj)) for word in words]
         assert place.read(f"out/w {nj}") == repr(expected)

@@ -126,6 +126,20 @@ def test_jobs_share_the_cores(runner, tmp_path, options, environment, threads):
     assert f" threads={threads}\n" in (tmp_path / "a.1.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("gpus", "each", "seen"), [(2, 1, {"0", "1"}), (4, 2, {"0,1", "2,3"}), (1, 1, {""}), (0, 1, {""})]
+)
+def test_each_job_has_its_own_gpus(runner, tmp_path, gpus, each, seen):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nfor i in $(seq {gpus}); do echo GPU $i: a card; done\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    script = "echo =$CUDA_VISIBLE_DEVICES; sleep 0.2"
+    (tmp_path / "job.sh").write_text(script)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    options = ["--gpu", str(each), "JOB=1:4", "a.JOB.log"]
+    assert runner(*options, "bash", "job.sh", PATH=path, CUDA_VISIBLE_DEVICES="").returncode == 0
+    assert {body(tmp_path / f"a.{i}.log")[0][1:] for i in range(1, 5)} == seen
+
+
 def test_what_is_for_queues_is_ignored_with_a_word(runner):
     done = runner("-l", "arch=*64", "-V", "-pe", "smp", "4", "--gpu", "0", "JOB=1:2", "a.JOB.log", "true")
     assert done.returncode == 0
