@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -107,12 +108,14 @@ def describe(model: SpeakerModel, duration: float = 3.0) -> dict[str, Any]:
         "activations", "parameters_share", "macs_share"}, ...]}``. The parts, and ``activations``, are those of one
         window; ``macs`` is the whole *duration*. The parts add up to the whole of a window.
     """
-    parts = list(_parts(model))
-    parameters, macs = _parameters(model), sum(cost.macs for _, cost in parts)
     samples = max(round(duration * SAMPLE_RATE), model.window_samples)
+    with FakeTensorMode(allow_non_fake_inputs=True):  # shapes alone: nothing is computed
+        parts = list(_parts(model))
+        all_macs = count_macs(_Cover(model), torch.zeros(samples))
+    parameters, macs = _parameters(model), sum(cost.macs for _, cost in parts)
     return {
         "parameters": parameters,
-        "macs": count_macs(_Cover(model), torch.zeros(samples)),
+        "macs": all_macs,
         "activations": sum(cost.activations for _, cost in parts),
         "duration": samples / SAMPLE_RATE,
         "window": model.config.window,
