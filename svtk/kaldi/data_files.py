@@ -12,7 +12,7 @@ from pathlib import Path
 
 from svtk.errors import DataError
 
-__all__ = ["DATA_FILES", "NOT_TEXT", "ODD_ID", "DataFile", "DataFiles", "FileKind", "read_data_files"]
+__all__ = ["DATA_FILES", "NOT_TEXT", "ODD_ID", "DataFile", "DataFiles", "FileKind", "durations_in", "read_data_files"]
 
 #: faults of a line's bytes that only its owner can mend
 NOT_TEXT = "not UTF-8 text"
@@ -110,6 +110,14 @@ class DataFile:
                 result.setdefault(key, value)
         return result
 
+    def valid(self) -> dict[str, str]:
+        """As :meth:`map`, without malformed lines."""
+        return {key: value for key, value in self.map().items() if self.kind.is_valid(value)}
+
+    def line_numbers(self) -> dict[str, int]:
+        """Key → line, counted from 1."""
+        return {key: number for number, key in enumerate(self.keys, 1)}
+
     def replaced(self, lines: Iterable[tuple[str, str]]) -> DataFile:
         """The same file with these lines (key, value), and no faults of bytes."""
         lines = list(lines)
@@ -123,6 +131,11 @@ class DataFile:
 
 #: by file name
 DataFiles = dict[str, DataFile]
+
+
+def durations_in(files: DataFiles, name: str) -> dict[str, float]:
+    """Seconds by key, as utt2dur or reco2dur tells; empty where there is no such file."""
+    return {key: float(value) for key, value in files[name].valid().items()} if name in files else {}
 
 
 def _read(path: Path, kind: FileKind) -> DataFile:

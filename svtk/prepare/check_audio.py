@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy as np
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
 from svtk.data.audio import open_audio
 from svtk.data.manifest import MANIFEST
-from svtk.errors import AudioError
-from svtk.kaldi.data_files import DATA_FILES, DataFile, DataFiles
-from svtk.prepare.check_files import DURATION_TOLERANCE, Contents, contents_of
+from svtk.errors import AudioError, DataError
+from svtk.kaldi.data_files import DataFiles, durations_in
+from svtk.prepare.check_files import DURATION_TOLERANCE, contents_of, segments_outside
 from svtk.prepare.problems import Problems
 from svtk.progress import progress
 
@@ -69,12 +70,16 @@ def _claimed_samples(sound) -> int:
 
 
 def _measure_all(wavs: list[str], num_workers: int) -> Iterator[Measured]:
-    if num_workers == 1 or len(wavs) == 1:
+    if num_workers == 1 or len(wavs) <= 1:
         yield from map(measure, wavs)
         return
     spawn = multiprocessing.get_context("spawn")  # forking a process with threads may hang
-    with ProcessPoolExecutor(min(num_workers, len(wavs)), mp_context=spawn) as pool:
-        yield from pool.map(measure, wavs, chunksize=max(1, min(64, len(wavs) // (4 * num_workers))))
+    chunksize = max(1, min(64, len(wavs) // (4 * num_workers)))
+    try:
+        with ProcessPoolExecutor(min(num_workers, len(wavs)), mp_context=spawn) as pool:
+            yield from pool.map(measure, wavs, chunksize=chunksize)
+    except BrokenProcessPool as error:
+        raise DataError("a process that decoded audio was killed", mend="use fewer --num-workers") from error
 
 
 def check_audio(
@@ -91,9 +96,12 @@ def check_audio(
 
     Returns:
         seconds by recording, of those that could be read.
+
+    Raises:
+        DataError: a process was killed.
     """
     contents = contents_of(files)
-    lines = _line_numbers(files["wav.scp"])
+    lines = files["wav.scp"].line_numbers()
     num_workers = num_workers or os.cpu_count() or 1
     durations: dict[str, float] = {}
     results = progress(_measure_all(list(contents.wavs.values()), num_workers), "audio", len(contents.wavs), "file")
@@ -105,20 +113,16 @@ def check_audio(
         place = f"{path / 'wav.scp'}:{lines[recording]}: {recording!r} ({wav}): {found}"
         problems.add("wav.scp", what, place, "mend or convert it, or remove its line and run svtk fix-data")
     for name in ("reco2dur",) if "segments" in files else ("reco2dur", "utt2dur"):
-        if name in files:
-            claims = files[name].map().items()
-            seconds = {key: float(value) for key, value in claims if DATA_FILES[name].is_valid(value)}
-            numbers = _line_numbers(files[name])
-            _compare(path, name, seconds, numbers, durations, DURATION_TOLERANCE, problems)
+        numbers = files[name].line_numbers() if name in files else {}
+        _compare(path, name, durations_in(files, name), numbers, durations, DURATION_TOLERANCE, problems)
     seconds = {recording: count / SAMPLE_RATE for recording, count in manifest.items()}
     _compare(path, MANIFEST, seconds, {}, durations, END_TOLERANCE, problems)
     if "segments" in files:
-        _check_segments(path, contents, _line_numbers(files["segments"]), durations, problems)
+        lines = files["segments"].line_numbers()
+        for utt, found in segments_outside(contents, durations):
+            place = f"{path / 'segments'}:{lines[utt]}: {found}"
+            problems.add("segments", "a segment that is not within its audio", place, "correct or remove it")
     return durations
-
-
-def _line_numbers(file: DataFile) -> dict[str, int]:
-    return {key: number for number, key in enumerate(file.keys, 1)}
 
 
 def _compare(
@@ -135,16 +139,5 @@ def _compare(
         actual = durations.get(recording, seconds)
         if abs(seconds - actual) > tolerance:
             line = f"{lines[recording]}: " if recording in lines else " "
-            place = f"{path / name}:{line}{recording!r} has {seconds:g} s here, its audio {actual:g} s"
+            place = f"{path / name}:{line}{recording!r} has {seconds:.9g} s here, its audio {actual:.9g} s"
             problems.add(name, "not the duration of the audio", place, "remove the file, which can be made again")
-
-
-def _check_segments(
-    path: Path, contents: Contents, lines: dict[str, int], durations: dict[str, float], problems: Problems
-) -> None:
-    for utt, (recording, start, end) in contents.spans.items():
-        whole = durations.get(recording)
-        if whole is not None and (start >= whole or (end is not None and end > whole + END_TOLERANCE)):
-            what = f"{utt!r} is {start:g} to {-1 if end is None else end:g} s of {recording!r}, which has {whole:g} s"
-            place = f"{path / 'segments'}:{lines[utt]}: {what}"
-            problems.add("segments", "a segment that is not within its audio", place, "correct or remove it")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from svtk.data import END_TOLERANCE
-from svtk.kaldi.data_files import DATA_FILES, NOT_TEXT, ODD_ID, DataFile, DataFiles
+from svtk.kaldi.data_files import DATA_FILES, NOT_TEXT, ODD_ID, DataFile, DataFiles, durations_in
 from svtk.prepare.problems import Problems
 
-__all__ = ["DURATION_TOLERANCE", "Contents", "check_files", "contents_of"]
+__all__ = ["DURATION_TOLERANCE", "Contents", "check_files", "contents_of", "segments_outside"]
 
 #: seconds by which durations may differ that were found in different ways (of samples, of frames, rounded)
 DURATION_TOLERANCE = 0.05
@@ -38,9 +39,7 @@ def contents_of(files: DataFiles) -> Contents:
     """The contents of files that may be wrong: malformed lines are left out."""
 
     def valid(name: str) -> dict[str, str]:
-        if name not in files:
-            return {}
-        return {key: value for key, value in files[name].map().items() if DATA_FILES[name].is_valid(value)}
+        return files[name].valid() if name in files else {}
 
     utt2spk = valid("utt2spk")
     spans: dict[str, tuple[str, float, float | None]] = {utt: (utt, 0.0, None) for utt in utt2spk}
@@ -184,28 +183,29 @@ class _Check:
 
     def durations(self) -> None:
         """utt2dur, reco2dur and segments agree."""
-        numbers = {}
-        for name in ("utt2dur", "reco2dur"):
-            numbers[name] = {}
-            if name in self.files:
-                is_valid = DATA_FILES[name].is_valid
-                lines = self.files[name].map().items()
-                numbers[name] = {key: float(value) for key, value in lines if is_valid(value)}
-        places = {}
-        for name in ("segments", "utt2dur"):
-            if name in self.files:
-                places[name] = {key: number for number, key in enumerate(self.files[name].keys, 1)}
+        reco2dur, utt2dur = durations_in(self.files, "reco2dur"), durations_in(self.files, "utt2dur")
+        lines = {name: file.line_numbers() for name, file in self.files.items() if name in ("segments", "utt2dur")}
+        outside = set()
+        for utt, found in segments_outside(self.contents, reco2dur):
+            outside.add(utt)
+            mend = "correct the segment, or reco2dur (svtk validate-data --check-audio tells which is wrong)"
+            what = "a segment that is not within its recording"
+            self.add("segments", what, lines["segments"][utt], found, mend)
         for utt, (recording, start, end) in self.contents.spans.items():
-            whole, own = numbers["reco2dur"].get(recording), numbers["utt2dur"].get(utt)
-            if whole is not None and (start >= whole or (end is not None and end > whole + END_TOLERANCE)):
-                found = (
-                    f"{utt!r} is {start:g} to {-1 if end is None else end:g} s of {recording!r}, which has {whole:g}"
-                )
-                mend = "correct the segment, or reco2dur (svtk validate-data --check-audio tells which is wrong)"
-                self.add("segments", "a segment that is not within its recording", places["segments"][utt], found, mend)
-            elif own is not None and (end is not None or whole is not None):
+            whole, own = reco2dur.get(recording), utt2dur.get(utt)
+            if utt not in outside and own is not None and (end is not None or whole is not None):
                 expected = (whole if end is None else end if whole is None else min(end, whole)) - start
                 if abs(own - expected) > DURATION_TOLERANCE:
-                    found = f"{utt!r} has {own:g} s, by {'reco2dur' if end is None else 'segments'} {expected:g} s"
+                    source = "reco2dur" if end is None else "segments"
+                    found = f"{utt!r} has {own:.9g} s, by {source} {expected:.9g} s"
                     mend = "remove utt2dur if it is the wrong one (svtk validate-data --check-audio tells)"
-                    self.add("utt2dur", "another duration", places["utt2dur"][utt], found, mend)
+                    self.add("utt2dur", "another duration", lines["utt2dur"][utt], found, mend)
+
+
+def segments_outside(contents: Contents, durations: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Yield the utterances that are not within their recordings (seconds by recording), with words for it."""
+    for utt, (recording, start, end) in contents.spans.items():
+        whole = durations.get(recording)
+        if whole is not None and (start >= whole or (end is not None and end > whole + END_TOLERANCE)):
+            span = f"{start:.9g} to {-1 if end is None else end:.9g} s"
+            yield utt, f"{utt!r} is {span} of {recording!r}, which has {whole:.9g} s"

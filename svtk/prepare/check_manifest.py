@@ -8,7 +8,7 @@ from typing import Any
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
 from svtk.data.manifest import MANIFEST, manifest_rows
 from svtk.errors import DataError
-from svtk.kaldi.data_files import DATA_FILES, DataFiles
+from svtk.kaldi.data_files import DataFiles, durations_in
 from svtk.prepare.check_files import DURATION_TOLERANCE, contents_of
 from svtk.prepare.problems import Problems
 
@@ -29,10 +29,7 @@ def check_manifest(path: Path, files: DataFiles, problems: Problems) -> dict[str
         samples by recording, as the manifest says.
     """
     contents = contents_of(files)
-    durations = {}
-    if "utt2dur" in files:
-        lines = files["utt2dur"].map().items()
-        durations = {utt: float(value) for utt, value in lines if DATA_FILES["utt2dur"].is_valid(value)}
+    durations = durations_in(files, "utt2dur")
     num_samples: dict[str, int] = {}
     seen: set[str] = set()
 
@@ -68,10 +65,9 @@ def check_manifest(path: Path, files: DataFiles, problems: Problems) -> dict[str
                 duration is not None and abs(cut.duration - duration) > tolerance
             ):
                 where = "segments" if "segments" in files else "utt2dur"
-                expected = "" if duration is None else f" and {duration:g} s long"
-                found = (
-                    f"{utt!r}: from {cut.start:g} s and {cut.duration:g} s long here, {start:g}{expected} in {where}"
-                )
+                here = f"from {cut.start:.9g} s and {cut.duration:.9g} s long here"
+                there = f"{start:.9g}" + ("" if duration is None else f" and {duration:.9g} s long")
+                found = f"{utt!r}: {here}, {there} in {where}"
                 add("another start or duration", number, found)
     except DataError as error:
         add("a damaged file", error.line, error.what)

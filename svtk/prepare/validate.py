@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from svtk.data.manifest import MANIFEST, is_current
-from svtk.kaldi.data_files import DATA_FILES, DataFiles, read_data_files
+from svtk.kaldi.data_files import DataFiles, durations_in, read_data_files
 from svtk.prepare.check_audio import check_audio as decode_all
 from svtk.prepare.check_files import check_files, contents_of
 from svtk.prepare.check_manifest import check_manifest
@@ -84,15 +84,11 @@ def validate_data(
 
 def _hours(files: DataFiles, durations: dict[str, float]) -> float | None:
     """Of all utterances: by segments and the recordings' durations, by utt2dur, or unknown."""
-    numbers = {}
-    for name in ("utt2dur", "reco2dur"):
-        lines = files[name].map().items() if name in files else ()
-        numbers[name] = {key: float(value) for key, value in lines if DATA_FILES[name].is_valid(value)}
-    whole = numbers["reco2dur"] | durations
+    utt2dur, whole = durations_in(files, "utt2dur"), durations_in(files, "reco2dur") | durations
     seconds = 0.0
     for utt, (recording, start, end) in contents_of(files).spans.items():
         end = whole.get(recording) if end is None else end
-        own = numbers["utt2dur"].get(utt) if end is None else end - start
+        own = utt2dur.get(utt) if end is None else end - start
         if own is None:
             return None
         seconds += own

@@ -614,6 +614,12 @@ def test_lengths_against_the_audio(whole, with_manifest):
     assert place.endswith("segments:5: 'bob-1' is 0.5 to 2.75 s of 'rec-bob', which has 2.5 s")
 
 
+def test_a_killed_process_is_an_error(parts):
+    put("wav.scp", 0, "rec-ann kill -9 $PPID |")(parts)
+    with pytest.raises(DataError, match="a process that decoded audio was killed"):
+        found(parts, check_audio=True, num_workers=2)
+
+
 def test_pipes_are_run(parts, monkeypatch):
     put("wav.scp", 1, "rec-bob exit 3 |")(parts)
     place = found(parts, check_audio=True, num_workers=1)["wav.scp", "audio that cannot be read"][1]
