@@ -22,6 +22,8 @@ from svtk.kaldi.bytesource import ByteSource
 __all__ = ["decode_array", "decode_float", "decode_int", "is_key", "read_key", "skip_array"]
 
 _LONGEST_KEY = 4096  # bytes; a longer one means that this is no archive
+_LONGEST_NUMBER = 100  # bytes of text
+_COLUMNS = 1024  # columns of a compressed matrix that are decoded at a time
 _REALS = {b"FV": "<f4", b"FM": "<f4", b"DV": "<f8", b"DM": "<f8"}
 _COMPRESSED = {b"CM": (1, 8), b"CM2": (2, 0), b"CM3": (1, 0)}  # bytes per value, bytes per column
 _NOT_KALDI = {
@@ -234,13 +236,22 @@ def _by_quantiles(header: _Header, data: bytearray) -> np.ndarray:
     if (np.diff(quantiles.astype(np.int32)) < 0).any():
         raise ValueError("a column's quartiles are out of order")
     step = np.float32(header.span / 65535)
-    p0, p25, p75, p100 = (np.float32(header.smallest) + quantiles.astype(np.float32) * step).T[:, :, None]  # (C, 1)
-    low, middle, high = (np.arange(*ends, dtype=np.float32) for ends in ((0, 65), (1, 129), (1, 64)))
-    values = np.concatenate(
-        [p0 + (p25 - p0) * low / 64, p25 + (p75 - p25) * middle / 128, p75 + (p100 - p75) * high / 63], axis=1
-    )  # (C, 256): what each byte means in each column
+    ends = np.float32(header.smallest) + quantiles.astype(np.float32) * step  # (C, 4)
     codes = np.frombuffer(data, np.uint8, offset=8 * num_columns).reshape(num_columns, num_rows)
-    return np.ascontiguousarray(np.take_along_axis(values, codes.astype(np.intp), axis=1).T)
+    array = np.empty(header.shape, np.float32)
+    for start in range(0, num_columns, _COLUMNS):
+        block = slice(start, start + _COLUMNS)
+        values = _values_of_codes(*ends[block].T[:, :, None])
+        array[:, block] = np.take_along_axis(values, codes[block].astype(np.intp), axis=1).T
+    return array
+
+
+def _values_of_codes(p0: np.ndarray, p25: np.ndarray, p75: np.ndarray, p100: np.ndarray) -> np.ndarray:
+    """What each byte means in each of C columns, (C, 256), by the columns' quartiles (C, 1)."""
+    low, middle, high = (np.arange(*ends, dtype=np.float32) for ends in ((0, 65), (1, 129), (1, 64)))
+    return np.concatenate(
+        [p0 + (p25 - p0) * low / 64, p25 + (p75 - p25) * middle / 128, p75 + (p100 - p75) * high / 63], axis=1
+    )
 
 
 # Text
@@ -300,6 +311,8 @@ def _real_numbers(rows: list[list[bytes]], dtype: type) -> np.ndarray:
     if len({len(row) for row in rows}) != 1:
         raise ValueError("rows of different length")
     for row in rows:
+        if max(map(len, row)) > _LONGEST_NUMBER:  # NumPy gives every word the length of the longest
+            raise ValueError(f"a word of {max(map(len, row))} bytes in place of a number")
         if match := _NOT_IN_NUMBERS.search(b" ".join(row)):
             raise ValueError(f"{match[0]!r} in a number")
     with np.errstate(over="ignore"):

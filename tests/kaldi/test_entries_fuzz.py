@@ -8,6 +8,7 @@ more memory taken than the file is long, or another exception raised.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tracemalloc
 
@@ -142,6 +143,27 @@ def test_lines_without_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr("svtk.kaldi.bytesource._LONGEST_LINE", 1000)
     entries, error = read(tmp_path / "x", b"k [ " + b"1 " * 10_000 + b"]\n")
     assert not entries and "a line of 1000 bytes or more" in str(error)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0BCM \0\0\0\0\0\0\x80\x3f\1\0\0\0\xa0\x86\1\0" + bytes(900_000),  # one row of 100,000 columns
+        b"[ 1 2" + b"3" * 10_000 + b" 1" * 30_000 + b" ]\n",
+        b"[\n" + b" 1\n" * 10_000 + b"2" * 10_000 + b" ]\n",
+    ],
+    ids=["wide", "long word in a vector", "long word in a matrix"],
+)
+def test_memory_is_in_proportion_to_the_file(tmp_path, data):
+    (tmp_path / "x").write_bytes(b"k " + data)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(DataError):
+            list(read_table(f"ark:{tmp_path}/x"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 @pytest.mark.parametrize("kind", [int, float])
