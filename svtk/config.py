@@ -206,6 +206,8 @@ def _coerce(value: Any, hint: Any, where: str, path: Any) -> Any:
                     errors.append(error)
         raise errors[0]
     if origin is typing.Literal:
+        if value is False and "off" in args:  # YAML 1.1 reads off as false
+            return "off"
         if value not in args:
             raise wrong("one of " + ", ".join(map(repr, args)))
         return value

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from svtk.config import from_mapping, load_config
+from svtk.models.speaker_model import build_model
 from svtk.models.teacher import teacher_spec
 from svtk.registry import configure, names
 from svtk.train.backend import BackendConfig
@@ -103,11 +107,74 @@ def test_every_option_of_the_protocol_is_named():
     } <= set(named)
 
 
-def test_the_transformer_differs_in_the_student_alone():
-    for prefix in ("", "folder_"):
-        mixer, transformer = (load_config(CONF / f"{prefix}distill_{s}.yaml") for s in ("sv_mixer", "transformer"))
-        assert mixer.pop("student")["name"] == "sv_mixer" and transformer.pop("student")["name"] == "transformer"
-        assert mixer == transformer
+@pytest.mark.parametrize("prefix", ["", "folder_", "demo_"])
+@pytest.mark.parametrize("student", ["transformer", "mlp_mixer", "cycle_mlp", "conv_mixer"])
+def test_students_differ_in_the_student_alone(prefix, student):
+    """Table I: identical settings, depth and width."""
+    mixer, other = (load_config(CONF / f"{prefix}distill_{name}.yaml") for name in ("sv_mixer", student))
+    ours, theirs = mixer.pop("student"), other.pop("student")
+    assert (ours["name"], theirs["name"]) == ("sv_mixer", student)
+    assert [ours[key] for key in ("num_layers", "hidden_dim")] == [theirs[key] for key in ("num_layers", "hidden_dim")]
+    assert mixer == other
+
+
+@pytest.mark.parametrize("student", ["transformer", "mlp_mixer", "cycle_mlp", "conv_mixer", "sv_mixer"])
+def test_the_papers_students_are_the_defaults(student):
+    config = read(f"distill_{student}.yaml")
+    assert configure("students", config.student).spec() == configure("students", {"name": student}).spec()
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"), [("none", ""), ("only_gcm", "gcm"), ("only_lgm", "lgm"), ("only_msm", "msm")]
+)
+def test_ablations(name, modules):
+    """Table II: SV-Mixer with none, or one, of its modules; all else the same."""
+    whole, part = (load_config(CONF / f"distill_sv_mixer{suffix}.yaml") for suffix in ("", f"_{name}"))
+    student = configure("students", part.pop("student")).config
+    assert (student.lgm != "off", student.msm, student.gcm) == tuple(m in modules for m in ("lgm", "msm", "gcm"))
+    switches = {"lgm": "parallel", "msm": True, "gcm": True}
+    assert dataclasses.replace(student, **switches) == configure("students", whole.pop("student")).config
+    assert part == whole
+
+
+@pytest.mark.parametrize("student", ["sv_mixer", "transformer"])
+@pytest.mark.parametrize("backend", ["linear", "redimnet"])
+def test_other_backends(student, backend):
+    """Table III: as distilled with ECAPA-TDNN, but for the backend, which is that of train-backend."""
+    plain, other = (load_config(CONF / f"distill_{student}{suffix}.yaml") for suffix in ("", f"_with_{backend}"))
+    assert plain.pop("backend")["name"] == "ecapa_tdnn"
+    assert other.pop("backend") == load_config(CONF / f"backend_{backend}.yaml")["backend"]
+    assert plain == other
+
+
+def test_figure_5():
+    """DistilHuBERT's KD at 5 and at 17 blocks."""
+    plain, small, large = (
+        load_config(CONF / f"distill_sv_mixer{suffix}.yaml") for suffix in ("", "_distilhubert", "_distilhubert_17")
+    )
+    assert small["kd_losses"] == large["kd_losses"] != plain["kd_losses"]
+    assert [c["student"].pop("num_layers") for c in (plain, small, large)] == [5, 5, 17]
+    [(weight, kd)] = kd_components(read("distill_sv_mixer_distilhubert_17.yaml"))
+    assert (weight, kd.name, kd.config.teacher_layers, kd.config.cosine_weight) == (1.0, "distilhubert", (8, 16, 24), 1)
+    for config in (plain, small, large):
+        config.pop("kd_losses")
+    assert plain == small == large
+
+
+@pytest.mark.parametrize("name", [file.name for file in FILES if "distill_" in file.name])
+def test_builds_at_its_size(name):
+    """The paper's sizes without memory for the weights: shapes alone."""
+    config = read(name)
+    with torch.device("meta" if name.startswith("distill_") else "cpu"):
+        model = build_model(config.model_config())
+    assert model.encoder.num_hidden == config.student["num_layers"] + 1 and model.embedding_dim > 0
+
+
+def test_the_readme_names_every_row():
+    text = (CONF / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:conf/)?([a-z0-9_]+\.yaml)`", text))
+    assert named <= {file.name for file in ALL}
+    assert {file.name for file in FILES if file.name.startswith(("distill_", "backend_"))} <= named
 
 
 def test_teacher_and_students_share_one_budget():
