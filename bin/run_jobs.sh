@@ -32,6 +32,7 @@ PATH=$_root/bin:$_root/utils:$PATH
 input=${1%/} log_name=$2
 shift 2
 [[ $log_name == *.JOB.log ]] || _options_error "$log_name: a log's name ends in .JOB.log"
+[[ ${log_name%.JOB.log}$input != *@(JOB|SPLIT)* ]] || _options_error "JOB and SPLIT in a name are replaced; found them in '$input' or '$log_name'"
 IFS=, read -ra merge <<< "$merge"
 IFS=, read -ra inputs <<< "$inputs"
 for name in "${merge[@]}"; do

@@ -326,6 +326,8 @@ def test_a_data_directory_by_speaker_or_by_utterance(place, options, jobs):
         (["in.scp", "log/a.JOB.log"], "found 2 arguments"),
         (["--nj", "0", "in.scp", "log/a.JOB.log", "true"], "--nj 0: expected a whole number"),
         (["in.scp", "log/a.log", "true"], "log/a.log: a log's name ends in .JOB.log"),
+        (["JOBS/in.scp", "a.JOB.log", "true"], "JOB and SPLIT in a name are replaced; found them in 'JOBS/in.scp'"),
+        (["in.scp", "JOB/a.JOB.log", "true"], "JOB and SPLIT in a name are replaced"),
         (["--merge", "out.scp", "in.scp", "a.JOB.log", "true"], "--merge out.scp: expected .JOB or /JOB in its name"),
         (["--check", "all", "in.scp", "a.JOB.log", "true"], "--check all: expected keys, lines or none"),
         (["--per-spk", "true", "in.scp", "a.JOB.log", "true"], "--per-spk is for data directories"),
