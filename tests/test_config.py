@@ -181,3 +181,17 @@ def test_files_that_cannot_be_used(tmp_path):
         load_yaml(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="cannot write: No such file"):
         save_yaml({}, tmp_path / "nowhere" / "c.yaml")
+
+
+def test_off_needs_no_quotes():
+    """YAML 1.1 reads a plain off as false."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Switch:
+        mode: Literal["fast", "off"] = "fast"
+
+    assert from_mapping(Switch, apply_overrides({}, ["mode=off"])).mode == "off"
+    assert from_mapping(Switch, {"mode": "off"}).mode == "off"
+    for value in (True, 0, None):
+        with pytest.raises(ConfigError, match="expected one of 'fast', 'off'"):
+            from_mapping(Switch, {"mode": value})
