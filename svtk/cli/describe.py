@@ -32,6 +32,8 @@ def command(as_json, duration, student, overrides, source):
     from svtk.cli._models import open_model
     from svtk.deploy.describe import describe, format_description
 
+    if not 0 < duration < float("inf"):
+        raise click.BadParameter(f"found {duration}, expected seconds", param_hint="--duration")
     if Path(source).is_dir() and overrides:
         raise click.UsageError("--set changes a configuration, and MODEL_DIR is a finished model")
     description = describe(open_model(source, student, overrides), duration)

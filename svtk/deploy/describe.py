@@ -100,7 +100,7 @@ def describe(model: SpeakerModel, duration: float = 3.0) -> dict[str, Any]:
     """Count a model.
 
     Args:
-        model: student or teacher with its backend.
+        model: student or teacher with its backend; it is left in evaluation mode.
         duration: seconds of audio that the MACs in all are counted for; embedded by windows as extract-embeddings does.
 
     Returns:

@@ -83,3 +83,6 @@ def test_wrong_arguments(svtk_main, tmp_path):
     assert done.code == 1 and done.stdout == ""
     assert done.stderr.startswith(f"Error: {tmp_path}: not a model directory") and done.stderr.count("\n") == 1
     assert svtk_main("describe", tmp_path / "none").code == 2
+    for duration in ("0", "-3", "nan", "inf"):
+        done = svtk_main("describe", "--duration", duration, CONF / "demo_distill_sv_mixer.yaml")
+        assert done.code == 2 and "expected seconds" in done.stderr
