@@ -6,11 +6,13 @@ import click
 
 from svtk.cli._options import existing_dir
 
+_LISTS = ("o", "e", "h", "o_original", "e_original", "h_original")
+
 
 def _lists(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
     lists = [] if value == "none" else value.split(",")
-    if not set(lists) <= {"o", "e", "h"}:
-        raise click.BadParameter(f"{value!r} is not 'none' or some of o,e,h")
+    if not set(lists) <= set(_LISTS):
+        raise click.BadParameter(f"{value!r} is not 'none' or some of {','.join(_LISTS)}")
     return lists
 
 
@@ -26,10 +28,14 @@ def _lists(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     help="Where veri_test2.txt, list_test_all2.txt and list_test_hard2.txt are.  [default: in --vox1]",
 )
 @click.option(
-    "--lists", default="o,e,h", show_default=True, callback=_lists, help="Which trial lists to make; none for none."
+    "--lists",
+    default="o,e,h",
+    show_default=True,
+    callback=_lists,
+    help="Which trial lists to make: some of o, e, h (cleaned), o_original, e_original, h_original; or none.",
 )
 @click.option(
-    "--check-counts/--no-check-counts", default=True, help="Insist on the numbers of trials of the cleaned lists."
+    "--check-counts/--no-check-counts", default=True, help="Insist on the numbers of trials of the official lists."
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out unreadable and empty files, with a warning each.")
 @click.option("--num-threads", type=click.IntRange(1), help="Files read at a time.  [default: by the processors]")
@@ -46,7 +52,7 @@ def command(
 ) -> None:
     """Make data directories and official trials of VoxCeleb.
 
-    Writes OUT_DIR/vox1 (dev and test), OUT_DIR/vox2_dev and OUT_DIR/trials/vox1_{o,e,h}.
+    Writes OUT_DIR/vox1 (dev and test), OUT_DIR/vox2_dev and OUT_DIR/trials/vox1_LIST.
     """
     if vox1 is None and vox2 is None:
         raise click.UsageError("give --vox1, --vox2 or both")

@@ -23,11 +23,14 @@ from svtk.prepare.sources import FFMPEG_EXTENSIONS, Source, find_audio, take_in
 
 __all__ = ["TRIAL_LISTS", "official_trials", "prepare_voxceleb"]
 
-#: Name -> number of trials in the cleaned list, and the names it goes by (the first is the official one).
+#: Name -> number of trials in the official list, and the names it goes by (the first is the official one).
 TRIAL_LISTS = {
     "o": (37_611, ("veri_test2.txt", "voxceleb1_test_v2.txt")),
     "e": (579_818, ("list_test_all2.txt",)),
     "h": (550_894, ("list_test_hard2.txt",)),
+    "o_original": (37_720, ("veri_test.txt", "voxceleb1_test.txt")),
+    "e_original": (581_480, ("list_test_all.txt",)),
+    "h_original": (552_536, ("list_test_hard.txt",)),
 }
 _SIZES = {"vox1": (1_251, 153_516), "vox2_dev": (5_994, 1_092_009)}  # speakers, utterances
 _LISTS_AT = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta"
@@ -131,11 +134,11 @@ def official_trials(path: str | os.PathLike, count: int | None = None) -> Trials
         raise DataError("trials without labels", path=path, line=1, expected="'1|0 ENROLL TEST'")
     if count is not None and len(trials) != count:
         raise DataError(
-            "not the cleaned list, by its length",
+            "not the official list, by its length",
             path=path,
             found=f"{len(trials)} trials",
             expected=f"{count}",
-            mend=f"take the cleaned list from {_LISTS_AT}, or pass --no-check-counts",
+            mend=f"take the list from {_LISTS_AT}, or pass --no-check-counts",
         )
     ids: dict[str, str] = {}
     for number, sides in enumerate(zip(trials.enroll, trials.test, strict=True), 1):
@@ -173,7 +176,7 @@ def prepare_voxceleb(
     skip_bad: bool = False,
     num_threads: int | None = None,
 ) -> dict[str, DataDir]:
-    """Write *out_dir*/vox1 (dev and test), *out_dir*/vox2_dev and *out_dir*/trials/vox1_{o,e,h}.
+    """Write *out_dir*/vox1 (dev and test), *out_dir*/vox2_dev and *out_dir*/trials/vox1_LIST.
 
     wav is used where it lies; m4a becomes a pipe through ffmpeg, and is decoded once here for its exact
     length, which utt2dur and the manifest then share; a killed run goes on where it was.
@@ -184,8 +187,8 @@ def prepare_voxceleb(
         vox2: VoxCeleb2, likewise (``dev/aac`` or ``dev/wav``); its test speakers are left out, known by a
             folder ``test`` or by vox2_meta.csv.
         trials_dir: where the official lists are; None looks in *vox1* and its folders trials and meta.
-        lists: which of ``o``, ``e``, ``h`` to make.
-        check_counts: insist on the number of trials of the cleaned lists.
+        lists: which of :data:`TRIAL_LISTS` to make: ``o``, ``e``, ``h`` (cleaned), ``o_original`` ...
+        check_counts: insist on the number of trials of the official lists.
         skip_bad: leave out unreadable and empty files, with a warning each.
         num_threads: how many files are read at a time.
 

@@ -119,9 +119,19 @@ def test_cleaned_lists_are_known_by_their_length(tmp_path, key, count):
     assert len(trials) == count and trials.labels.all() and trials.test[-1] == "id10270-x6uYqmx31kE-00002"
     path.write_text(line * (count + 109))
     with pytest.raises(
-        DataError, match=f"not the cleaned list.*found {count + 109} trials; expected {count}.*--no-check-counts"
+        DataError, match=f"not the official list.*found {count + 109} trials; expected {count}.*--no-check-counts"
     ):
         official_trials(path, TRIAL_LISTS[key][0])
+
+
+def test_original_lists(vox1, tmp_path):
+    sizes = {key: count for key, (count, _) in TRIAL_LISTS.items() if key.endswith("_original")}
+    assert sizes == {"o_original": 37720, "e_original": 581480, "h_original": 552536}
+    (vox1 / "veri_test.txt").write_text(ALL_TRIALS)
+    prepare_voxceleb(tmp_path / "data", vox1=vox1, lists=("o", "o_original"), check_counts=False)
+    assert [len(read_trials(tmp_path / "data/trials" / name)) for name in ("vox1_o", "vox1_o_original")] == [2, 3]
+    with pytest.raises(DataError, match=r"veri_test\.txt: not the official list.*expected 37720"):
+        prepare_voxceleb(tmp_path / "data", vox1=vox1, lists=("o_original",))
 
 
 def test_wrong_count_stops_the_verb_before_any_work(vox1, tmp_path, verb):
