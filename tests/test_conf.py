@@ -175,6 +175,13 @@ def test_the_readme_names_every_row():
     named = set(re.findall(r"`(?:conf/)?([a-z0-9_]+\.yaml)`", text))
     assert named <= {file.name for file in ALL}
     assert {file.name for file in FILES if file.name.startswith(("distill_", "backend_"))} <= named
+    rows = [row for row in text.splitlines() if "COMMAND --" in row]
+    assert len(rows) == 21
+    for row in rows:  # the command takes the files that the row names
+        [teacher], [student] = re.findall(r"--teacher (\S+)", row), re.findall(r"--student (\w+)", row)
+        assert f"`distill_{student}.yaml`" in row
+        [file] = re.findall(r"`(teacher_\w+.yaml)`", row) or ["teacher_wavlm_large.yaml"]
+        assert load_config(CONF / file)["source"] == teacher
 
 
 def test_teacher_and_students_share_one_budget():
