@@ -21,11 +21,13 @@ corpus_dir=        # folder: ROOT; demo: where to make the corpus [data/demo/cor
 vox1=              # voxceleb: VoxCeleb1 as distributed (dev and test)
 vox2=              # voxceleb: VoxCeleb2 as distributed (dev)
 trials_dir=        # voxceleb: folder with the official trial lists, cleaned versions [in --vox1]
+eval_sets=         # further evaluation sets, "voxsrc23=DIR vcmix=DIR": voxsrc22 voxsrc23 vcmix voices_dev voices_eval
 musan=             # noise, as MUSAN or a flat folder [demo: the corpus' own; folder: ROOT/../noise or ROOT/noise]
 rirs=              # room impulse responses [demo: the corpus' own; folder: ROOT/../rirs or ROOT/rirs]
 teacher=           # pretrained encoder, a local directory or a hub name [none: a small one is trained from scratch]
 student="sv_mixer transformer"  # students to distill, one system each
 backend=linear     # a further backend for the first student, frozen (none: no such system)
+lmft=false         # large-margin fine-tuning of each student, one further system each
 num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
 num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
@@ -57,6 +59,12 @@ fi
 [[ $nj =~ ^[1-9][0-9]*$ && $num_threads =~ ^[1-9][0-9]*$ ]] || _options_error "--nj and --num-threads are whole numbers of at least 1"
 read -ra students <<< "$student"
 read -ra corpus_words <<< "$corpus_opts"
+read -ra eval_words <<< "$eval_sets"
+eval_names="voxsrc22 voxsrc23 vcmix voices_dev voices_eval"
+for word in "${eval_words[@]}"; do
+  [[ $word == *=?* && " $eval_names " == *" ${word%%=*} "* ]] \
+    || _options_error "--eval-sets: found '$word', expected NAME=DIR with NAME one of $eval_names"
+done
 num_valid_spks=${num_valid_spks:-${defaults[0]}}
 num_valid_trials=${num_valid_trials:-${defaults[2]}}
 [ "$cache_targets" != auto ] || cache_targets=${defaults[1]}
@@ -64,6 +72,11 @@ num_valid_trials=${num_valid_trials:-${defaults[2]}}
 # Paths are the caller's; the work is done in the recipe's directory.
 for name in corpus_dir vox1 vox2 trials_dir musan rirs conf_dir data exp; do
   [ -z "${!name}" ] || printf -v "$name" '%s' "$(realpath -m --relative-base="$_here" -- "${!name}")"
+done
+for i in "${!eval_words[@]}"; do
+  dir=${eval_words[i]#*=}
+  [ -d "$dir" ] || die "--eval-sets: $dir: no such directory"
+  eval_words[i]=${eval_words[i]%%=*}=$(realpath -- "$dir")
 done
 if [ -d "$teacher" ]; then
   teacher=$(realpath --relative-base="$_here" -- "$teacher")
@@ -142,13 +155,14 @@ systems() {
   echo teacher
   printf '%s\n' "${students[@]}"
   [ "$backend" = none ] || echo "${students[0]}_$backend"
+  [ "$lmft" = false ] || printf '%s_lmft\n' "${students[@]}"
 }
 
 # The stage that makes system $1.
 made_by() {
   case $1 in
     teacher) echo 4 ;;
-    "${students[0]}_$backend") echo 6 ;;
+    "${students[0]}_$backend" | *_lmft) echo 6 ;;
     *) echo 5 ;;
   esac
 }
@@ -156,8 +170,9 @@ made_by() {
 # "DATA_DIR_NAME TRIAL_LIST_NAME" of every evaluation whose trial list is there.
 evaluations() {
   local name set=test names="test test_same_sex"
-  [ "$corpus" != voxceleb ] || { set=vox1; names="vox1_o vox1_e vox1_h"; }
+  [ "$corpus" != voxceleb ] || { set=vox1; names="$(printf 'vox1_%s ' {o,e,h}{,_original})"; }
   for name in $names; do [ ! -s "$data/trials/$name" ] || echo "$set $name"; done
+  for name in $eval_names; do [ ! -s "$data/trials/$name" ] || echo "$name $name"; done
 }
 
 if stage 0 "the corpus ($corpus → ${corpus_dir:-${vox2:-nowhere}})"; then
@@ -184,7 +199,7 @@ fi
 
 if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
   if [ "$corpus" = voxceleb ]; then
-    if [ -z "$(evaluations)" ] || ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz; then
+    if ! compgen -G "$data/trials/vox1_*" > /dev/null || ! have "$data"/{vox2_dev,vox1}/cuts.jsonl.gz; then
       [ -n "$vox1" ] && [ -n "$vox2" ] || die "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"
       $cpu_cmd "$exp/log/prepare_voxceleb.log" \
         svtk prepare-voxceleb --vox1 "$vox1" --vox2 "$vox2" ${trials_dir:+--trials-dir "$trials_dir"} "${corpus_words[@]}" "$data"
@@ -212,6 +227,11 @@ if stage 1 "data directories and trials (${corpus_dir:-$vox2} → $data)"; then
   fi
   have "$data/trials/valid" || $cpu_cmd "$exp/log/make_trials_valid.log" \
     svtk make-trials ${num_valid_trials:+--num-trials "$num_valid_trials"} --seed "$seed" "$data/valid" "$data/trials/valid"
+  for word in "${eval_words[@]}"; do
+    name=${word%%=*}
+    have "$data/trials/$name" || $cpu_cmd "$exp/log/prepare_eval_set_$name.log" \
+      svtk prepare-eval-set ${vox1:+--vox1 "$vox1"} "$name" "${word#*=}" "$data"
+  done
 fi
 
 if stage 2 "noise and room impulse responses (${musan:-noise}, ${rirs:-rirs} → $data/noise)"; then
@@ -279,16 +299,24 @@ if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
   done
 fi
 
-if stage 6 "another backend, $backend ($exp/${students[0]} → $exp/${students[0]}_$backend)"; then
+if stage 6 "another backend: $backend; large-margin fine-tuning: $lmft ($exp/STUDENT → $exp/STUDENT_{BACKEND,lmft})"; then
+  need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   if [ "$backend" = none ]; then
     log "no further backend (--backend none)"
   else
-    need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
     need 5 "$exp/${students[0]}/model.safetensors"
     config=$(conf "backend_$backend")
     name=${students[0]}_$backend
     $train_cmd "$exp/log/train_backend_$name.log" svtk train-backend --config "$config" --student "$exp/${students[0]}" \
       "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/$name"
+  fi
+  if [ "$lmft" = true ]; then
+    config=$(conf lmft)
+    for name in "${students[@]}"; do
+      need 5 "$exp/$name/model.safetensors"
+      $train_cmd "$exp/log/fine_tune_$name.log" svtk fine-tune --config "$config" --model "$exp/$name" \
+        "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/${name}_lmft"
+    done
   fi
 fi
 

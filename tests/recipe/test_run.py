@@ -231,6 +231,26 @@ class TestStages:
         assert status == 1
         assert "Error: " in stderr and "found a difference in seed" in stderr
 
+    def test_large_margin_fine_tuning_and_a_further_evaluation_set(self, where, tmp_path):
+        """A system of its own; trials with data of their own, on which the systems are tested."""
+        wavs = sorted((where / "data/corpus/test").rglob("*.flac"))
+        (tmp_path / "VoxSRC2023_val").mkdir()
+        for name, path in zip("abc", wavs[:3], strict=True):
+            (tmp_path / f"VoxSRC2023_val/{name}.flac").symlink_to(path)
+        (tmp_path / "VoxSRC2023_val.txt").write_text("1 a.wav b.wav\n0 a.wav c.wav\n")
+        _, stderr = run_stage(where, 1, "--eval-sets", f"voxsrc23={tmp_path}")
+        assert commands(stderr) == ["prepare-eval-set"]
+        for name in TRIALS:
+            (where / "data/trials" / name).unlink()
+        options = ["--student", "sv_mixer", "--backend", "none", "--lmft", "true"]
+        status, stdout, stderr = run(where, "--stage", "6", "--stop-stage", "9", *options)
+        assert status == 0, stderr
+        verbs = ("extract-embeddings", "score", "compute-metrics")
+        assert commands(stderr) == ["fine-tune", *(verb for verb in verbs for _ in range(3)), "report"]
+        assert json.loads((where / "exp/sv_mixer_lmft/train.json").read_text())["epochs"] == 1
+        rows = [line.split() for line in stdout.splitlines()]
+        assert [row[0] for row in rows if row[1:2] == ["voxsrc23"]] == ["teacher", "sv_mixer", "sv_mixer_lmft"]
+
 
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory):
@@ -302,6 +322,8 @@ class TestOtherCorpora:
         ("demo", ["--stage", "8"], "no trial lists in"),
         ("demo", ["--stage", "10"], "exp/teacher/model.safetensors is missing. To mend: run stage 4 first (--stage 4)"),
         ("demo", ["--teacher", "./no/such"], "--teacher ./no/such: no such directory"),
+        ("demo", ["--eval-sets", "vcmix=no/such"], "--eval-sets: no/such: no such directory"),
+        ("demo", ["--stage", "6", "--lmft", "true"], "data/train/wav.scp is missing. To mend: run stage 1 first"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, corpus, options, found):
@@ -322,6 +344,9 @@ def test_what_is_missing_is_named(tmp_path, corpus, options, found):
         (["--nj", "0"], "--nj and --num-threads are whole numbers of at least 1"),
         (["--num-threads", "all"], "--nj and --num-threads are whole numbers of at least 1"),
         (["--cmd", ""], "option --cmd is empty"),
+        (["--eval-sets", "voxsrc23"], "--eval-sets: found 'voxsrc23', expected NAME=DIR with NAME one of voxsrc22"),
+        (["--eval-sets", "voxsrc23=. sitw=."], "--eval-sets: found 'sitw=.'"),
+        (["--lmft", "yes"], "--lmft"),
     ],
 )
 def test_wrong_usage(tmp_path, options, found):
