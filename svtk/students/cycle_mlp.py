@@ -1,7 +1,7 @@
 """CycleMLP (Chen et al., ICLR 2022) along time, an MLP student of PAPER's Table I that sees neighbours only.
 
 A block is a Cycle FC, which mixes time, and a channel MLP H → 4H → H. A Cycle FC is a linear layer H → H whose input
-channel c is read c mod S - S // 2 frames away (the paper's equation 3, centred), at the cost of a linear layer
+channel c is read c mod S - S // 2 frames away, at the cost of a linear layer
 without offsets. In images CycleMLP runs three of them side by side (along height, along width, in place), weighs
 the branches and projects their sum. Frames have one axis, so that one Cycle FC is left, with nothing to weigh
 or to project: at H = 1024, T = 149,
