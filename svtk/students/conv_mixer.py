@@ -1,4 +1,4 @@
-"""ConvMixer of keyword spotting (Ng et al., ICASSP 2022), an MLP student of PAPER's Table I with convolutions.
+"""ConvMixer of keyword spotting (Ng et al., ICASSP 2022), a student of SV-Mixer's Table I (arXiv 2509.14136).
 
 A block is a depthwise separable convolution along time and then a mixer, an MLP over time and one over channels, with
 one skip connection around all:

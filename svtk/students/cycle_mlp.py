@@ -1,10 +1,9 @@
-"""CycleMLP (Chen et al., ICLR 2022) along time, an MLP student of PAPER's Table I that sees neighbours only.
+"""CycleMLP (Chen et al., ICLR 2022) along time, a student of SV-Mixer's Table I (arXiv 2509.14136).
 
 A block is a Cycle FC, which mixes time, and a channel MLP H → 4H → H. A Cycle FC is a linear layer H → H whose input
-channel c is read c mod S - S // 2 frames away, at the cost of a linear layer
-without offsets. In images CycleMLP runs three of them side by side (along height, along width, in place), weighs
-the branches and projects their sum. Frames have one axis, so that one Cycle FC is left, with nothing to weigh
-or to project: at H = 1024, T = 149,
+channel c is read c mod S - S // 2 frames away, at the cost of a linear layer without offsets. In images CycleMLP
+runs three of them side by side (along height, along width, in place), weighs the branches and projects their sum.
+Frames have one axis, so that one Cycle FC is left, with nothing to weigh or to project: at H = 1024, T = 149,
 
     parameters  8 H² + 5 H  +  H² + H  +  4 H (two LayerNorms)  =  9,447,424   (Table I: 9.45 M)
     MACs        9 T H²                                          =  1.406 G     (Table I: 1.42)

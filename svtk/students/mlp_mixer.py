@@ -1,4 +1,4 @@
-"""MLP-Mixer (Tolstikhin et al., NeurIPS 2021, equation 1), the plain MLP student of PAPER's Table I.
+"""MLP-Mixer (Tolstikhin et al., NeurIPS 2021, equation 1), a student of SV-Mixer's Table I (arXiv 2509.14136).
 
 A block is a token MLP T → 4T → T, shared over channels, and a channel MLP H → 4H → H: what SV-Mixer is with
 its three modules switched off (Table II, "none"). Where vision models shrink the token MLP (to H/2), SV-Mixer's paper
