@@ -18,7 +18,7 @@ stage=0            # first stage to run
 stop_stage=10      # last stage to run
 corpus=demo        # demo (synthetic, made here), folder (ROOT/train/SPK/UTT.ext and ROOT/test/...) or voxceleb
 corpus_dir=        # folder: ROOT; demo: where to make the corpus [data/demo/corpus]
-vox1=              # voxceleb: VoxCeleb1 as distributed (dev and test)
+vox1=              # voxceleb, and the sets voxsrc22 and vcmix: VoxCeleb1 as distributed (dev and test)
 vox2=              # voxceleb: VoxCeleb2 as distributed (dev)
 trials_dir=        # voxceleb: folder with the official trial lists, cleaned versions [in --vox1]
 eval_sets=         # further evaluation sets, "voxsrc23=DIR vcmix=DIR": voxsrc22 voxsrc23 vcmix voices_dev voices_eval

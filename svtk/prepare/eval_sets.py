@@ -12,12 +12,12 @@ voices_dev    ``A sid_dev/sp0032/B.wav tgt`` (or ``imp``)       ROOT/.../sid_dev
 voices_eval   ``A B.wav tgt`` (or ``imp``)                      ROOT/.../sid_eval
 ============  ================================================  ===================================================
 
-Layouts, file names and the numbers of trials of the first three are those that public readers of these lists agree on:
-the code of SV-Mixer's authors (VoxSRC, VCMix), SEED's (VCMix: all 140,734 nontarget pairs of VoxConverse without
-overlap, all 18,802 target pairs of VoxCeleb1-O) and Hyperion's recipes (VoxSRC 2022, VOiCES). Not confirmed: whether
-306,432 counts ``voxsrc2022_dev.txt`` or ``voxsrc2022_dev_fixed.txt``, what VoxConverse's cut-outs are called, and the
-numbers of VOiCES, which are the challenge's (20,224 and 36,443 target trials, 4,018,432 and 357,073 nontarget ones) as
-its participants cite them. Another number is therefore a warning, not an error.
+Layouts and file names are those that public readers of these lists agree on: Hyperion's recipes (VoxSRC 2022, VOiCES),
+SEED's code (VCMix: the 140,734 nontarget pairs of VoxConverse without overlap and the 18,802 target pairs of
+VoxCeleb1-O), and code that asserts the numbers of VoxSRC 2023 and VCMix. Not confirmed: 306,432, which that code has
+but does not check, nor says whether of ``voxsrc2022_dev.txt`` or of ``voxsrc2022_dev_fixed.txt``; what VoxConverse's
+cut-outs are called; the numbers of VOiCES (20,224 and 36,443 target trials, 4,018,432 and 357,073 nontarget ones),
+recalled from papers on the challenge. Another number is therefore a warning, not an error.
 """
 
 from __future__ import annotations
