@@ -10,6 +10,8 @@ import contextlib
 import io
 import os
 import re
+import shlex
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -23,12 +25,24 @@ from svtk.data.wav_archive import MOST_BYTES, WavEntry
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.streams import open_rxfilename
 
-__all__ = ["count_samples", "is_pipe", "open_audio", "read_audio", "repeat_to"]
+__all__ = ["count_samples", "is_pipe", "open_audio", "pipe_to_16k", "read_audio", "repeat_to"]
+
+_UNKNOWN = 1 << 62  # libsndfile's number of samples where a header does not tell it is near 1 << 63
+_BLOCK = 1 << 20  # samples decoded at a time
+_TO_THE_END = b"\xff" * 4  # a size in a WAV header
 
 
 def is_pipe(wav: str) -> bool:
     """Whether *wav* is a command whose output is the audio (``command |``)."""
     return wav.rstrip().endswith("|")
+
+
+def pipe_to_16k(wav: str) -> str:
+    """The pipe that gives this recording's first channel at 16 kHz; ``-R``: the same samples in every run."""
+    to_16k = f"-r {SAMPLE_RATE} -t wav - remix 1 |"
+    if is_pipe(wav):
+        return f"{wav} sox -R -t wav - {to_16k}"
+    return f"sox -R {shlex.quote(wav)} {to_16k}"
 
 
 def read_audio(
@@ -82,6 +96,10 @@ def open_audio(wav: str | WavEntry, utt: str | None = None) -> Iterator[soundfil
     """
     try:
         with soundfile.SoundFile(_encoded(wav)) as sound:
+            if sound.frames < _UNKNOWN:
+                yield sound
+                return
+        with soundfile.SoundFile(_decoded(wav)) as sound:
             yield sound
     except AudioError:
         raise
@@ -90,7 +108,29 @@ def open_audio(wav: str | WavEntry, utt: str | None = None) -> Iterator[soundfil
         raise AudioError(what, path=wav, expected=error.expected, mend=error.mend) from error
     except (OSError, RuntimeError, TypeError) as error:
         what = f"cannot read audio{_of(utt)}"
-        raise AudioError(what, path=wav, found=str(error), mend="check or remove the file") from error
+        found = getattr(error, "error_string", str(error)).rstrip(".")  # libsndfile's words alone
+        if isinstance(wav, str) and not is_pipe(wav) and not os.path.exists(wav):
+            found = "no such file"
+        raise AudioError(what, path=wav, found=found, mend="check or remove the file") from error
+
+
+class _Stream(soundfile.SoundFile):
+    """A stream that is read from its beginning to its end only: soundfile seeks on every read where it may."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decoded(wav: str | WavEntry) -> io.BytesIO:
+    """What a header without a length leads to, as FLAC from ffmpeg's pipe has one: decoded to its end, as WAV."""
+    blocks, whole = [], io.BytesIO()
+    with _Stream(_encoded(wav)) as sound:
+        while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+            blocks.append(block)
+        blocks.append(block)  # of no samples: there may be no other
+        soundfile.write(whole, np.concatenate(blocks), sound.samplerate, format="WAV", subtype="FLOAT")
+    whole.seek(0)
+    return whole
 
 
 def _of(utt: str | None) -> str:
@@ -99,13 +139,21 @@ def _of(utt: str | None) -> str:
 
 def _require_16k_mono(sound: soundfile.SoundFile, wav: str | WavEntry, utt: str | None) -> None:
     if sound.samplerate != SAMPLE_RATE or sound.channels != 1:
+        in_archive = isinstance(wav, WavEntry) or _is_in_archive(wav)
+        pipe = pipe_to_16k("FILE" if in_archive else os.fspath(wav))
+        where = "convert it before it is archived" if in_archive else "put in its place in wav.scp"
         raise AudioError(
             f"wrong audio format{_of(utt)}",
             path=wav,
             found=f"{sound.samplerate} Hz, {'mono' if sound.channels == 1 else f'{sound.channels} channels'}",
             expected=f"{SAMPLE_RATE} Hz mono",
-            mend="convert it, for example with svtk prepare-folder --convert",
+            mend=f"{where}: {pipe} (or convert the files: svtk prepare-folder --convert)",
         )
+
+
+def _is_in_archive(wav: str) -> bool:
+    """Whether *wav* is ``path:offset``."""
+    return not is_pipe(wav) and re.fullmatch(r".+:\d+", wav, re.DOTALL) is not None
 
 
 def _encoded(wav: str | WavEntry) -> str | io.BytesIO:
@@ -113,15 +161,28 @@ def _encoded(wav: str | WavEntry) -> str | io.BytesIO:
     if isinstance(wav, WavEntry):
         return io.BytesIO(wav.data)
     if is_pipe(wav):
-        return io.BytesIO(_recent_pipes.output(wav))
-    if re.fullmatch(r".+:\d+", wav, re.DOTALL):
+        return io.BytesIO(_with_length(_recent_pipes.output(wav)))
+    if _is_in_archive(wav):
         with open_rxfilename(wav) as file:
             head = file.read(8)
             size = int.from_bytes(head[4:], "little")
-            if head[:4] != b"RIFF" or size >= MOST_BYTES:
+            if head[:4] != b"RIFF" or not 0 < size < MOST_BYTES:
                 raise DataError("no WAV file of known length begins at this offset", expected="what wav-copy writes")
             return io.BytesIO(head + file.read(size))
     return wav
+
+
+def _with_length(data: bytes) -> bytes:
+    """*data*; a WAV stream whose header says 0, its length not being known yet, with one that says "to the end"."""
+    place = 12
+    while data[:4] == b"RIFF" and place + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, place)
+        if name == b"data":
+            if size == 0 and place + 8 < len(data):
+                return b"".join([data[:4], _TO_THE_END, data[8 : place + 4], _TO_THE_END, data[place + 8 :]])
+            break
+        place += 8 + size + size % 2
+    return data
 
 
 class _RecentPipes:

@@ -43,7 +43,7 @@ def read_wav_archive(rxfilename: str) -> Iterator[tuple[str, WavEntry]]:
             try:
                 head = bytes(source.read(8))
                 size = int.from_bytes(head[4:], "little")
-                if head[:4] != b"RIFF" or size >= MOST_BYTES:
+                if head[:4] != b"RIFF" or not 0 < size < MOST_BYTES:
                     found, expected = repr(head[:4]), "a WAV file of known length, as wav-copy writes it"
                     what = f"entry {utt!r} at offset {start} is no such audio"
                     raise DataError(what, path=rxfilename, found=found, expected=expected)

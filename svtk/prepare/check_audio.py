@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
-from svtk.data.audio import open_audio
+from svtk.data.audio import open_audio, pipe_to_16k
 from svtk.data.manifest import MANIFEST
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.data_files import DataFiles, durations_in
@@ -23,6 +23,7 @@ from svtk.progress import progress
 
 __all__ = ["Measured", "check_audio", "measure"]
 
+_WRONG_FORMAT = f"not {SAMPLE_RATE} Hz mono"
 _BLOCK = 1 << 20  # samples decoded at a time
 _STREAM = 0x7FFF0000  # a WAV header written before its length was known names at least so many bytes
 
@@ -42,7 +43,7 @@ def measure(wav: str) -> Measured:
         with open_audio(wav) as sound:
             if (sound.samplerate, sound.channels) != (SAMPLE_RATE, 1):
                 found = f"{sound.samplerate} Hz, {sound.channels} channel(s)"
-                return Measured(sound.frames, (f"not {SAMPLE_RATE} Hz mono", found))
+                return Measured(sound.frames, (_WRONG_FORMAT, found))
             while len(block := sound.read(_BLOCK, dtype="float32")):
                 num_samples += len(block)
                 is_finite = is_finite and bool(np.isfinite(block).all())
@@ -111,7 +112,10 @@ def check_audio(
             continue
         what, found = measured.fault
         place = f"{path / 'wav.scp'}:{lines[recording]}: {recording!r} ({wav}): {found}"
-        problems.add("wav.scp", what, place, "mend or convert it, or remove its line and run svtk fix-data")
+        mend = "mend it, or remove its line and run svtk fix-data"
+        if what == _WRONG_FORMAT:
+            mend = f"in wav.scp, write '{pipe_to_16k('FILE')}' in place of FILE, or svtk prepare-folder --convert"
+        problems.add("wav.scp", what, place, mend)
     for name in ("reco2dur",) if "segments" in files else ("reco2dur", "utt2dur"):
         numbers = files[name].line_numbers() if name in files else {}
         _compare(path, name, durations_in(files, name), numbers, durations, DURATION_TOLERANCE, problems)

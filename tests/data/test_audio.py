@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import soundfile
 
 from svtk.data.audio import count_samples, read_audio, repeat_to
 from svtk.errors import AudioError
+from svtk.prepare.check_audio import Measured, measure
 
 
 @pytest.fixture
@@ -43,6 +45,48 @@ def test_opus_and_flac(tmp_path):
         whole = read_audio(str(tmp_path / name))
         assert whole.shape == (16000,) and np.sqrt(np.mean((whole - wave)[1000:] ** 2)) < 0.02
         assert np.array_equal(read_audio(str(tmp_path / name), 5000, 3000), whole[5000:8000])
+
+
+def test_flac_of_unknown_length(tmp_path):
+    """As ``ffmpeg -f flac -`` gives it: its STREAMINFO was written before the length was known."""
+    samples = np.arange(-1500, 1500, dtype=np.int16)
+    soundfile.write(tmp_path / "a.flac", samples, 16000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] &= 0xF0  # total samples: 36 bits
+    data[22:42] = bytes(20)  # and the MD5 of the samples
+    (tmp_path / "a.flac").write_bytes(data)
+    for wav in (f"{tmp_path}/a.flac", f"cat {tmp_path}/a.flac |"):
+        assert count_samples(wav) == 3000
+        assert values(read_audio(wav)) == samples.tolist()
+        assert values(read_audio(wav, 1000, 20)) == samples[1000:1020].tolist()
+        assert measure(wav) == Measured(3000)
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (None, 0)])
+def test_wav_stream_of_unknown_length(tmp_path, sizes):
+    """What Kaldi's wave-reader takes for a stream: its sizes are 0, all ones, or SoX's 0x7FFFF000."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.arange(500, dtype=np.int16), 16000, format="WAV", subtype="PCM_16")
+    data = bytearray(buffer.getvalue())
+    for name, size in zip((b"RIFF", b"data"), sizes, strict=True):
+        if size is not None:
+            struct.pack_into("<I", data, data.index(name) + 4, size)
+    (tmp_path / "a.wav").write_bytes(data)
+    wav = f"cat {tmp_path}/a.wav |"
+    assert count_samples(wav) == 500 and values(read_audio(wav)) == list(range(500)) and measure(wav) == Measured(500)
+
+
+def test_the_pipe_that_mends_a_wrong_format_is_told(tmp_path):
+    soundfile.write(tmp_path / "my phone.wav", np.zeros((100, 2)), 8000)
+    for wav, mend in (
+        (f"{tmp_path}/my phone.wav", rf"sox -R '{tmp_path}/my phone.wav' -r 16000 -t wav - remix 1 |"),
+        (f"cat {tmp_path}/my*.wav |", rf"cat {tmp_path}/my*.wav | sox -R -t wav - -r 16000 -t wav - remix 1 |"),
+    ):
+        with pytest.raises(AudioError) as raised:
+            read_audio(wav)
+        assert raised.value.mend.startswith(f"put in its place in wav.scp: {mend}")
+        if shutil.which("sox"):
+            assert count_samples(mend) == 200
 
 
 def test_errors_name_the_file(tmp_path):
