@@ -19,9 +19,10 @@ from svtk.data.cuts import load_cuts, locate
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
 from svtk.fingerprint import sha256_of_json, sha256_of_named
-from svtk.kaldi.datadir import read_map, write_lines
+from svtk.kaldi.datadir import read_map
 from svtk.kaldi.specifiers import is_rspecifier
 from svtk.kaldi.tables import TableWriter
+from svtk.kaldi.text import write_text
 from svtk.models.teacher import load_teacher
 from svtk.progress import progress
 
@@ -176,7 +177,7 @@ def extract_targets(
             for layer, writer in writers.items():
                 if item.utt not in writer.done:
                     writer.write(item.utt, states[layer][0].float().cpu().numpy())
-    write_lines(
+    write_text(
         out / "utt2num_frames", (f"{utt} {count}" for utt, count in sorted(frames.items(), key=lambda x: x[0].encode()))
     )
-    write_lines(out / "targets.json", [json.dumps(dataclasses.asdict(info))])
+    write_text(out / "targets.json", [json.dumps(dataclasses.asdict(info))])

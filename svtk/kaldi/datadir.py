@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from svtk.errors import DataError
+from svtk.kaldi.text import write_text
 
-__all__ = ["DataDir", "Utterance", "read_data_dir", "read_map", "write_data_dir", "write_lines"]
+__all__ = ["DataDir", "Utterance", "read_data_dir", "read_map", "write_data_dir"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,28 +180,6 @@ def _agree(path: Path, left_name: str, left: dict, right_name: str, right: dict)
             )
 
 
-def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
-    """Write text lines, whole or not at all (by rename; a device such as /dev/null is written to).
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    path = Path(path)
-    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in lines)
-        if part != path:
-            os.replace(part, path)
-    except BaseException as error:
-        if part != path:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        if isinstance(error, OSError):
-            raise DataError(f"cannot write: {error.strerror}", path=path) from error
-        raise
-
-
 def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> DataDir:
     """Write a data directory, sorted as under ``LC_ALL=C``; wav.scp appears last.
 
@@ -241,16 +219,16 @@ def write_data_dir(path: str | os.PathLike, utterances: Iterable[Utterance]) -> 
     for u in utterances:
         spk2utt.setdefault(u.spk, []).append(u.utt)
     speakers = sorted(spk2utt, key=str.encode)
-    write_lines(path / "utt2spk", (f"{u.utt} {u.spk}" for u in utterances))
-    write_lines(path / "spk2utt", (f"{s} {' '.join(spk2utt[s])}" for s in speakers))
+    write_text(path / "utt2spk", (f"{u.utt} {u.spk}" for u in utterances))
+    write_text(path / "spk2utt", (f"{s} {' '.join(spk2utt[s])}" for s in speakers))
     if all(u.duration is not None for u in utterances):
-        write_lines(path / "utt2dur", (f"{u.utt} {u.duration:.6f}" for u in utterances))
+        write_text(path / "utt2dur", (f"{u.utt} {u.duration:.6f}" for u in utterances))
     genders = {u.spk: u.gender for u in utterances}
     if all(genders.values()):
-        write_lines(path / "spk2gender", (f"{s} {genders[s]}" for s in speakers))
+        write_text(path / "spk2gender", (f"{s} {genders[s]}" for s in speakers))
     if any(u.end is not None or u.start for u in utterances):
         ends = ("-1" if u.end is None else f"{u.end:.6f}" for u in utterances)
         spans = zip(utterances, ends, strict=True)
-        write_lines(path / "segments", (f"{u.utt} {u.recording} {u.start:.6f} {end}" for u, end in spans))
-    write_lines(path / "wav.scp", (f"{r} {wavs[r]}" for r in sorted(wavs, key=str.encode)))
+        write_text(path / "segments", (f"{u.utt} {u.recording} {u.start:.6f} {end}" for u, end in spans))
+    write_text(path / "wav.scp", (f"{r} {wavs[r]}" for r in sorted(wavs, key=str.encode)))
     return DataDir(path, utterances)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from svtk.errors import DataError
 from svtk.kaldi.bytesource import ByteSource
-from svtk.kaldi.specifiers import parse_rxfilename, parse_wxfilename
+from svtk.kaldi.specifiers import Wxfilename, parse_rxfilename, parse_wxfilename
 
 __all__ = [
     "ByteSource",
@@ -37,7 +37,8 @@ _BY_HAND = "run it by hand to see why"
 
 
 def refuse_pipes() -> None:
-    """From here on, in this process and those it starts, an input pipe is an error: nothing in data is run."""
+    """From here on, in this process and those it starts, an input pipe is an error, and so is an output pipe that a
+    script file names: nothing in data is run."""
     os.environ[_NO_PIPES] = "1"
 
 
@@ -261,13 +262,16 @@ class PartFile(Output):
                 self.part.unlink()
 
 
-def open_output(wxfilename: str) -> Output:
+def open_output(wxfilename: str | os.PathLike) -> Output:
     """An :class:`Output` for a wxfilename: a path, ``| command``, and ``-`` or nothing for stdout.
+
+    Args:
+        wxfilename: what to open; a :class:`os.PathLike` is a path whatever it looks like.
 
     Raises:
         DataError: not a wxfilename, or it cannot be opened.
     """
-    parsed = parse_wxfilename(wxfilename)
+    parsed = _parse_output(wxfilename)
     if parsed.kind == "pipe":
         return _OutputPipe(parsed.name)
     if parsed.kind == "stdout":
@@ -282,18 +286,24 @@ def open_output(wxfilename: str) -> Output:
         raise DataError(f"cannot write: {error.strerror or error}", path=parsed.name) from error
 
 
-def names_file(wxfilename: str) -> bool:
+def names_file(wxfilename: str | os.PathLike) -> bool:
     """True where a wxfilename names a regular file, or nothing yet: what a rename may put in place.
 
     Raises:
         DataError: not a wxfilename.
     """
-    parsed = parse_wxfilename(wxfilename)
+    parsed = _parse_output(wxfilename)
     return parsed.kind == "file" and (os.path.isfile(parsed.name) or not os.path.exists(parsed.name))
 
 
+def _parse_output(wxfilename: str | os.PathLike) -> Wxfilename:
+    if isinstance(wxfilename, os.PathLike):
+        return Wxfilename("file", os.fspath(wxfilename))
+    return parse_wxfilename(wxfilename)
+
+
 @contextlib.contextmanager
-def open_wxfilename(wxfilename: str) -> Iterator[Output]:
+def open_wxfilename(wxfilename: str | os.PathLike) -> Iterator[Output]:
     """Open a wxfilename for binary writing; what is written counts only when the block ends well.
 
     A file then appears under its name; a command then gets the end of its input, and its exit status is

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from svtk.errors import DataError
-from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
+from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier, parse_wspecifier
 from svtk.kaldi.streams import open_rxfilename, open_wxfilename
 
 __all__ = ["only_one", "read_spk2utt", "read_text", "write_text"]
@@ -20,15 +20,24 @@ def only_one(stream: str, names: Mapping[str, str | os.PathLike | None]) -> None
         names: what each argument is called, and its specifier or extended file name (None: not given).
 
     Raises:
-        DataError: two or more of them are ``-``.
+        DataError: two or more of them are ``-``, or one is no specifier.
 
     >>> only_one("stdin", {"TRIALS": "-", "ENROLL_RSPECIFIER": "scp:a.scp"})
     """
     given = {what: os.fspath(name) for what, name in names.items() if name is not None}
-    files = {what: name.partition(":")[2] if is_rspecifier(name) else name for what, name in given.items()}
-    takers = [what for what, file in files.items() if file.strip() in ("-", "")]
+    takers = [what for what, name in given.items() if {"-", ""} & set(_files(stream, name))]
     if len(takers) > 1:
         raise DataError(f"{' and '.join(takers)} cannot both be {stream}", mend=f"use {stream} for one of them")
+
+
+def _files(stream: str, name: str) -> list[str]:
+    """The extended file names in a specifier, or the one that *name* is."""
+    if not is_rspecifier(name):
+        return [name]
+    if stream == "stdin":
+        return [parse_rspecifier(name).rxfilename]
+    spec = parse_wspecifier(name)
+    return [file for file in (spec.ark, spec.scp) if file is not None and spec.ark is not None]
 
 
 def read_text(rxfilename: str | os.PathLike) -> Iterator[str]:
@@ -48,10 +57,14 @@ def read_text(rxfilename: str | os.PathLike) -> Iterator[str]:
 def write_text(wxfilename: str | os.PathLike, lines: Iterable[str]) -> None:
     """Write lines, a newline put after each; a file is there whole or not at all.
 
+    Args:
+        wxfilename: where to; a :class:`os.PathLike` is a path whatever it looks like.
+        lines: without their newlines.
+
     Raises:
         DataError: it cannot be written, or its command fails.
     """
-    with open_wxfilename(os.fspath(wxfilename)) as output:
+    with open_wxfilename(wxfilename) as output:
         for line in lines:
             output.write(f"{line}\n".encode())
 

@@ -21,7 +21,7 @@ import scipy.fft
 import soundfile
 
 from svtk.errors import DataError
-from svtk.kaldi.datadir import write_lines
+from svtk.kaldi.text import write_text
 from svtk.prepare.espeak import ESPEAK_RATE, Synthesizer
 from svtk.progress import progress
 
@@ -386,4 +386,4 @@ def _fill(out_dir: Path, speakers: list[Speaker], utts_per_spk: int, seed: int) 
             0.9 * synthetic_rir(rng, rng.uniform(0.15, 0.8), rng.uniform(-2, 12)),
         )
     rows = ("\t".join((s.spk, s.split, s.sex, "0")) for s in speakers)
-    write_lines(out_dir / "speakers.tsv", ("spk\tsplit\tsex\tage", *rows))
+    write_text(out_dir / "speakers.tsv", ("spk\tsplit\tsex\tage", *rows))

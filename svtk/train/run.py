@@ -20,7 +20,7 @@ from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_cuts
 from svtk.errors import ConfigError, ModelError
 from svtk.fingerprint import sha256_of_files
-from svtk.kaldi.datadir import write_lines
+from svtk.kaldi.text import write_text
 from svtk.models.speaker_model import SpeakerModel, save_model
 from svtk.progress import bar_wanted
 from svtk.registry import Component
@@ -204,7 +204,7 @@ class Run:
             "valid_eer": state.best_eer,
             "history": state.history,
         }
-        write_lines(self.directory / "train.json", [json.dumps(summary, indent=1)])
+        write_text(self.directory / "train.json", [json.dumps(summary, indent=1)])
         if brain.sv_weight:
             save_classifier(brain.modules.sv_loss, dataset.speakers, self.directory)
         save(model, self.directory)

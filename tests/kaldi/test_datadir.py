@@ -8,7 +8,7 @@ import os
 import pytest
 
 from svtk.errors import DataError
-from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir, write_lines
+from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir
 
 WHOLE = [
     Utterance("s1-a", "s1", "/audio/a b.flac", "s1-a", duration=2.5, gender="f"),
@@ -120,24 +120,3 @@ def test_odd_characters_do_not_break_lines(tmp_path):
     utterance = Utterance("u", "s", "/a\x0bb\u2028c.wav", "u")
     write_data_dir(tmp_path, [utterance])
     assert read_data_dir(tmp_path).utterances == [utterance]
-
-
-def test_lines_are_written_whole_or_not_at_all(tmp_path):
-    write_lines(tmp_path / "f", ["old"])
-
-    def lines():
-        yield "new"
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        write_lines(tmp_path / "f", lines())
-    assert (tmp_path / "f").read_text() == "old\n" and os.listdir(tmp_path) == ["f"]
-    with pytest.raises(DataError, match="cannot write: No such file"):
-        write_lines(tmp_path / "nowhere" / "f", ["x"])
-    with pytest.raises(DataError, match="cannot write"):
-        write_lines(tmp_path / "f" / "g", ["x"])
-
-
-def test_a_device_is_written_to_and_not_replaced():
-    write_lines("/dev/null", ["x"])
-    assert not os.path.isfile("/dev/null")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,33 @@ def test_write_text(tmp_path, capsys):
     write_text(f"| cat > {tmp_path}/p", lines)
     text = "a\né\n"
     assert (tmp_path / "t").read_text() == (tmp_path / "p").read_text() == capsys.readouterr().out == text
+
+
+def test_a_path_object_is_a_path_whatever_it_looks_like(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b ", "f:17", "| cat", "-"):
+        write_text(Path(name), [name])
+        assert list(read_text(Path(name))) == [f"{name}\n"]
+    assert sorted(os.listdir()) == ["-", "a b ", "f:17", "| cat"]
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    write_text(tmp_path / "f", ["old"])
+
+    def lines():
+        yield "new"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        write_text(tmp_path / "f", lines())
+    assert (tmp_path / "f").read_text() == "old\n" and os.listdir(tmp_path) == ["f"]
+    with pytest.raises(DataError, match="cannot write"):
+        write_text(tmp_path / "f" / "g", ["x"])
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    write_text("/dev/null", ["x"])
+    assert not os.path.isfile("/dev/null")
 
 
 def test_a_failing_output_pipe():
@@ -87,6 +116,13 @@ def test_what_is_no_spk2utt(tmp_path, text, message):
 def test_two_may_not_have_stdin(names):
     with pytest.raises(DataError, match="A and [BC] cannot both be stdin. To mend: use stdin for one"):
         only_one("stdin", dict(zip("ABC", names, strict=False)))
+
+
+@pytest.mark.parametrize("names", [("ark,scp:a.ark,-", "ark,t:-"), ("scp,ark:-,a.ark", "-"), ("ark:", "ark,t:")])
+def test_two_may_not_have_stdout(names):
+    with pytest.raises(DataError, match="A and B cannot both be stdout"):
+        only_one("stdout", dict(zip("AB", names, strict=True)))
+    only_one("stdout", {"A": names[0], "B": "ark,scp:-.ark,a-", "C": "scp:-"})
 
 
 @pytest.mark.parametrize("names", [("-", "scp:a"), ("a", None, "ark:-"), ("cat - |", "ark:-")])

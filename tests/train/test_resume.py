@@ -64,7 +64,7 @@ def test_killed_at_an_awkward_moment(whole, distil, tmp_path, monkeypatch, kille
         target, name = {
             "validation": (SpeakerBrain, "on_stage_end"),
             "checkpoint": (torch, "save"),
-            "summary": (run_module, "write_lines"),
+            "summary": (run_module, "write_text"),
             "weights": ("svtk.models.speaker_model.os", "replace"),
         }[where]
         if where == "checkpoint":
