@@ -14,7 +14,7 @@ from svtk.kaldi.encoding import encode
 from svtk.kaldi.entries import is_key, read_key, skip_array
 from svtk.kaldi.scripts import read_script
 from svtk.kaldi.specifiers import Wspecifier, parse_wspecifier, parse_wxfilename
-from svtk.kaldi.streams import ByteSource, Output, PartFile, names_file, open_output
+from svtk.kaldi.streams import ByteSource, Output, PartFile, names_file, open_output, pipes_refused
 
 __all__ = ["TableWriter"]
 
@@ -183,7 +183,13 @@ class _PerKey:
         self._files: list[PartFile] = []
         seen: dict[str, str] = {}
         for key, name in self._targets.items():
-            if parse_wxfilename(name).kind == "file" and seen.setdefault(name, key) != key:
+            kind = parse_wxfilename(name).kind
+            if kind == "pipe" and pipes_refused():
+                mend = "write to an archive, or allow pipes if you trust this file (no --no-pipes, no SVTK_NO_PIPES)"
+                raise DataError(
+                    f"output pipes are refused, as that of key {key!r}", path=spec.scp, found=name, mend=mend
+                )
+            if kind == "file" and seen.setdefault(name, key) != key:
                 what = f"keys {seen[name]!r} and {key!r} would be written to the same file"
                 raise DataError(what, path=spec.scp, found=name, mend="give each key a file of its own")
 

@@ -208,6 +208,15 @@ def test_one_file_per_key(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["m", "new", "p", "r", "s"]
 
 
+def test_commands_of_a_script_file_are_refused_with_its_input_pipes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SVTK_NO_PIPES", "1")
+    (tmp_path / "s").write_text(f"v {tmp_path}/v\nm | cat > {tmp_path}/m\n")
+    with pytest.raises(DataError, match="s: output pipes are refused, as that of key 'm'; found | cat"):
+        TableWriter(f"scp,p:{tmp_path}/s")
+    write(f"ark:| cat > {tmp_path}/own", {"v": VECTOR})  # the user's, not the data's
+    assert sorted(os.listdir(tmp_path)) == ["own", "s"]
+
+
 def test_one_file_per_key_is_all_or_none(tmp_path, caplog):
     (tmp_path / "s").write_text(f"v {tmp_path}/v\nm {tmp_path}/m\n")
     with pytest.raises(DataError, match="s: the script file names no file for key 'x'"):
