@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 def _listed(source: str) -> list[Utterance]:
     """The utterances of a data directory or a script file."""
     if not is_rspecifier(source):
+        if os.path.isfile(source):
+            mend = f"for a wav.scp write scp:{source}, for an archive of audio ark:{source}"
+            raise DataError("not a data directory", path=source, found="a file", mend=mend)
         return [(item.utt, item.wav, item.start, item.num_samples) for item in map(locate, load_cuts(source))]
     spec = parse_rspecifier(source)
     script = ScpReader(spec.rxfilename, permissive=spec.permissive)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
@@ -144,6 +145,9 @@ def _read(path: Path, kind: FileKind) -> DataFile:
     except OSError as error:
         raise DataError(f"cannot read: {error.strerror}", path=path) from error
     file = DataFile(kind, path, [], [])
+    if lines[0].startswith(codecs.BOM_UTF8):  # as Windows' editors write it
+        lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+        file.faults.append((1, "byte order mark at the beginning of the file"))
     if lines[-1]:
         file.faults.append((len(lines), "no newline at the end of the file"))
     else:

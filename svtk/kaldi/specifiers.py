@@ -90,7 +90,7 @@ def _split(spec: str, options: set[str], what: str) -> tuple[list[str], list[str
     if not colon or not kinds:
         mend = "put 'ark:' or 'scp:' before the file"
     elif unknown:
-        mend = f"take out the unknown option {unknown[0]!r}"
+        mend = f"take out the unknown option {unknown[0]!r}" if unknown[0] else "take out the comma or space too many"
     elif len(set(kinds)) != len(kinds):
         mend = f"name {kinds[0]!r} once"
     elif spec[-1].isspace():
@@ -198,7 +198,7 @@ def _check_path(text: str, what: str, pipe: str) -> None:
     elif "|" in text:
         mend = f"write a pipe as {pipe}, and no '|' in a path"
     elif is_rspecifier(text):
-        mend = "take out the second 'ark:' or 'scp:'"
+        mend = "give a file here, not a table: are the arguments in their order?"
     elif "\0" in text:
         mend = "take out the NUL character"
     if mend is not None:

@@ -114,6 +114,7 @@ def test_a_failing_pipe(svtk_main, student_dir, tmp_path):
         ),
         ("/no/such", "corpus", "ark:e.ark", 2, "Directory '/no/such' does not exist"),
         ("student", "/no/such", "ark:e.ark", 1, "/no/such: not a Kaldi data directory"),
+        ("student", __file__, "ark:e.ark", 1, f"found a file. To mend: for a wav.scp write scp:{__file__}, for an"),
         ("student", "corpus", "e.ark", 1, "not a wspecifier; found 'e.ark'"),
         ("student", "corpus", "scp:e.scp", 1, "e.scp: cannot open: No such file"),
         ("student", "ark:e.ark", "ark:f.ark", 1, "e.ark: cannot open: No such file"),

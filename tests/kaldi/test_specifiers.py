@@ -96,6 +96,11 @@ def test_not_wspecifiers(text):
 
 
 def test_the_unknown_option_is_named():
+    with pytest.raises(DataError, match="take out the comma or space too many"):
+        parse_rspecifier("ark, t:f")
+    for parse in (parse_rxfilename, parse_wxfilename):
+        with pytest.raises(DataError, match="give a file here, not a table: are the arguments in their order"):
+            parse("scp:e.scp")
     with pytest.raises(DataError, match="unknown option 'tt'"):
         parse_wspecifier("ark,tt:a.ark")
 

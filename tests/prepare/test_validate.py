@@ -148,6 +148,11 @@ def remove(name):
     return lambda data: (data / name).unlink()
 
 
+def bom(name):
+    """A byte order mark at the beginning, as Windows' editors write it."""
+    return lambda path: (path / name).write_bytes(b"\xef\xbb\xbf" + (path / name).read_bytes())
+
+
 ORDER = "not sorted under LC_ALL=C"
 #: what is done to which directory; the file and what is said of it; the place; utterances left after fix-data
 FIXABLE = [
@@ -159,6 +164,7 @@ FIXABLE = [
     ("whole", append("utt2spk", "cat-2 cat\n"), "utt2spk", "a line twice", r"utt2spk:7: as line 6: 'cat-2'", 6),
     ("whole", append("wav.scp", "\n"), "wav.scp", "blank line", r"wav\.scp:7:", 6),
     ("whole", change("text", b"O\nann-2", b"O\r\nann-2"), "text", "carriage return at the end of the line", "t:1:", 6),
+    ("whole", bom("utt2spk"), "utt2spk", "byte order mark at the beginning of the file", "utt2spk:1:", 6),
     (
         "whole",
         change("utt2lang", b"cat-2 en\n", b"cat-2 en"),
