@@ -1,6 +1,7 @@
 """Every verb between any two Kaldi tools: verbs × the forms of specifiers that Kaldi's tools read and write.
 
 In one process with click's runner, stdin and stdout being its own; the real ones, in shell pipelines, at the end.
+Trial lists, scores and other text: test_any_text.py.
 """
 
 from __future__ import annotations
@@ -213,51 +214,6 @@ def test_numbers_of_utterances(place, wspecifier):
     assert integers(stdout, wspecifier) == {"s1": 1, "s0": 2}
     if wspecifier == "ark,t:-":
         assert stdout == b"s1 1 \ns0 2 \n"  # with the blank that Kaldi writes
-
-
-# Verbs that read and write text: trial lists, scores, spk2utt
-
-TEXT = {"{}": False, "-": True, "cat {} |": False}
-
-
-@pytest.mark.parametrize("form", TEXT)
-def test_score_and_metrics_read_text(place, form):
-    feed = "trials" if TEXT[form] else None
-    stdout = run("score", form.format("trials"), "scp:e.scp", "scp:e.scp", "-", stdin=feed)
-    same_scores(stdout, cosines())
-    (place / "scores").write_bytes(stdout)
-    expected = run("compute-metrics", "scores", "trials")
-    assert expected.startswith(b"EER ") and expected.endswith(b"3 target, 12 nontarget\n")
-    assert run("compute-metrics", form.format("scores"), "trials", stdin=TEXT[form] and "scores" or None) == expected
-    assert run("compute-metrics", "scores", form.format("trials"), stdin=TEXT[form] and "trials" or None) == expected
-
-
-@pytest.mark.parametrize("form", TEXT)
-def test_normalize_scores_reads_and_writes_text(place, form):
-    run("score", "trials", "scp:e.scp", "scp:e.scp", "scores")
-    args = ["normalize-scores", "--top-n=3", "--cohort=scp:e.scp", form.format("scores"), "scp:e.scp", "scp:e.scp"]
-    expected = run(*args, "-", stdin="scores")
-    assert expected.count(b"\n") == len(PAIRS)
-    for output in ("out", "| cat > out"):
-        assert run(*args, output, stdin="scores") == b""
-        assert (place / "out").read_bytes() == expected
-
-
-@pytest.mark.parametrize("form", [*TEXT, "ark:{}", "ark,t:-", "ark:cat {} |"])
-def test_average_embeddings_reads_spk2utt(place, form):
-    stdout = run("average-embeddings", form.format("spk2utt"), "scp:e.scp", "ark,t:-", stdin="spk2utt")
-    assert stdout == run("average-embeddings", "spk2utt", "scp:e.scp", "ark,t:-")
-
-
-@pytest.mark.parametrize("form", ["out", "-", "| cat > out"])
-def test_score_and_make_trials_write_text(place, form):
-    stdout = run("score", "trials", "scp:e.scp", "scp:e.scp", form)
-    same_scores(stdout if form == "-" else (place / "out").read_bytes(), cosines())
-    (place / "data").mkdir()
-    (place / "data/utt2spk").write_text("".join(f"{utt} {utt[:2]}\n" for utt in ROWS))
-    (place / "data/wav.scp").write_text("".join(f"{utt} {utt}.wav\n" for utt in ROWS))
-    stdout = run("make-trials", "data", form)
-    assert (stdout if form == "-" else (place / "out").read_bytes()) == TRIALS.encode()
 
 
 # What cannot be
