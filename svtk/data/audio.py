@@ -141,13 +141,13 @@ def _require_16k_mono(sound: soundfile.SoundFile, wav: str | WavEntry, utt: str 
     if sound.samplerate != SAMPLE_RATE or sound.channels != 1:
         in_archive = isinstance(wav, WavEntry) or _is_in_archive(wav)
         pipe = pipe_to_16k("FILE" if in_archive else os.fspath(wav))
-        where = "convert it before it is archived" if in_archive else "put in its place in wav.scp"
+        where = "before it is archived" if in_archive else "or, in its place in wav.scp"
         raise AudioError(
             f"wrong audio format{_of(utt)}",
             path=wav,
             found=f"{sound.samplerate} Hz, {'mono' if sound.channels == 1 else f'{sound.channels} channels'}",
             expected=f"{SAMPLE_RATE} Hz mono",
-            mend=f"{where}: {pipe} (or convert the files: svtk prepare-folder --convert)",
+            mend=f"convert it (svtk prepare-folder --convert), {where}: {pipe}",
         )
 
 
