@@ -24,7 +24,8 @@ num_threads=  # CPU threads that each job will use, told to the runner
 _root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 . "$_root/utils/parse_options.sh"
 . "$_root/utils/log.sh"
-PATH=$_root/bin:$_root/utils:$PATH
+PATH=$_root/utils:$PATH
+command -v svtk > /dev/null || PATH=$_root/bin:$PATH  # the svtk that the caller has comes first
 
 [ $# -ge 3 ] || _options_error "found $# arguments, expected INPUT NAME.JOB.log COMMAND..."
 [[ $nj =~ ^[1-9][0-9]*$ ]] || _options_error "--nj $nj: expected a whole number of at least 1"
