@@ -23,6 +23,7 @@ setup(
         "soundfile>=0.12.1",
         "numpy>=1.26",
         "scipy>=1.11",
+        "pyarrow>=17",
         "click>=8.1",
         "pyyaml>=6.0",
         "tqdm>=4.66",

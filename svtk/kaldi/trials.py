@@ -16,9 +16,21 @@ import numpy as np
 from svtk.errors import DataError
 from svtk.kaldi.text import read_text, write_text
 
-__all__ = ["Scores", "Trials", "read_scores", "read_trials", "trial_lines", "write_scores", "write_trials"]
+__all__ = [
+    "LABELS",
+    "Scores",
+    "TrialLayout",
+    "Trials",
+    "malformed_trial",
+    "read_scores",
+    "read_trials",
+    "trial_lines",
+    "write_scores",
+    "write_trials",
+]
 
-_LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
+#: The words that label a trial, and what they say.
+LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +61,40 @@ def _rows(path: str) -> list[list[str]]:
     return [line.split() for line in read_text(path)]
 
 
+@dataclasses.dataclass(frozen=True)
+class TrialLayout:
+    """How the lines of a trial list are laid out: ``width`` words, and with ``label_first`` VoxCeleb's order."""
+
+    width: int
+    label_first: bool
+
+    @classmethod
+    def of(cls, row: list[str]) -> TrialLayout:
+        """The layout that a list's first line tells."""
+        return cls(len(row), len(row) == 3 and row[0] in ("0", "1") and row[2] not in LABELS)
+
+    @property
+    def expected(self) -> str:
+        """What a line looks like, for messages."""
+        if self.label_first:
+            return "'1|0 ENROLL TEST'"
+        return "'ENROLL TEST'" if self.width == 2 else "'ENROLL TEST target|nontarget'"
+
+    def parse(self, row: list[str]) -> tuple[str, str, bool | None] | None:
+        """Enrol and test side and label (None: the list has none) of one line; None when it is malformed."""
+        label = None
+        if len(row) == self.width == 3:
+            label = LABELS.get(row[0] if self.label_first else row[2])
+        if len(row) != self.width or self.width not in (2, 3) or (self.width == 3 and label is None):
+            return None
+        return (row[1], row[2], label) if self.label_first else (row[0], row[1], label)
+
+
+def malformed_trial(row: list[str], layout: TrialLayout, path: str | os.PathLike, line: int) -> DataError:
+    """The error for a line that does not fit its list's layout."""
+    return DataError("malformed trial", path=path, line=line, found=repr(" ".join(row)), expected=layout.expected)
+
+
 def trial_lines(path: str | os.PathLike) -> Iterator[tuple[str, str, bool | None] | DataError]:
     """Yield, for each line of a trial list, its enrol and test side and label, or the error that it is malformed.
 
@@ -61,17 +107,9 @@ def trial_lines(path: str | os.PathLike) -> Iterator[tuple[str, str, bool | None
     rows = _rows(path)
     if not rows:
         raise DataError("the trial list is empty", path=path)
-    width = len(rows[0])
-    voxceleb = width == 3 and rows[0][0] in ("0", "1") and rows[0][2] not in _LABELS
-    expected = "'1|0 ENROLL TEST'" if voxceleb else "'ENROLL TEST'" if width == 2 else "'ENROLL TEST target|nontarget'"
+    layout = TrialLayout.of(rows[0])
     for number, row in enumerate(rows, 1):
-        label = None
-        if len(row) == width == 3:
-            label = _LABELS.get(row[0] if voxceleb else row[2])
-        if len(row) != width or width not in (2, 3) or (width == 3 and label is None):
-            yield DataError("malformed trial", path=path, line=number, found=repr(" ".join(row)), expected=expected)
-        else:
-            yield (row[1], row[2], label) if voxceleb else (row[0], row[1], label)
+        yield layout.parse(row) or malformed_trial(row, layout, path, number)
 
 
 def read_trials(path: str | os.PathLike) -> Trials:

@@ -8,16 +8,18 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from itertools import repeat, zip_longest
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.score_blocks import read_score_blocks, score_lines
+from svtk.kaldi.columns import KeyIndex, Pairs, parse_scores, score_blocks
+from svtk.kaldi.streams import open_wxfilename
 from svtk.kaldi.text import only_one, read_text, write_text
 from svtk.kaldi.trials import Scores, read_trials
+from svtk.score.blocks import in_order, with_progress
 from svtk.score.calibration import cllr, train_calibration
 from svtk.score.metrics import join_labels
 
@@ -30,12 +32,12 @@ log = logging.getLogger(__name__)
 class Quality:
     """Values of every utterance, of which the lower and the higher of a trial's two sides count.
 
-    ``name`` of the file; ``log``: natural logarithms are taken; ``rows`` float64 (N, C), one per utterance.
+    ``name`` of the file; ``log``: natural logarithms are taken; ``rows`` float64 (N, C), one per key of ``index``.
     """
 
     name: str
     log: bool
-    row_of: dict[str, int]
+    index: KeyIndex
     rows: np.ndarray
 
     @classmethod
@@ -67,16 +69,16 @@ class Quality:
             rows.append(row)
         if not rows:
             raise DataError("no quality measures", path=rxfilename, expected="'UTT VALUE...' lines")
-        return cls(Path(rxfilename).name, take_log, row_of, np.array(rows))
+        return cls(Path(rxfilename).name, take_log, KeyIndex(list(row_of)), np.array(rows))
 
-    def of(self, enroll: Sequence[str], test: Sequence[str], path: str, first: int) -> np.ndarray:
+    def of(self, pairs: Pairs, path: str, first: int) -> np.ndarray:
         """Float64 (K, 2 C): the lower values of the two sides, then the higher; *path* from line *first* names them."""
         sides = []
-        for keys in (enroll, test):
-            rows = np.fromiter(map(self.row_of.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
+        for side, rows in enumerate(pairs.rows(self.index, self.index)):
             if (absent := np.flatnonzero(rows < 0)).size:
-                key = keys[absent[0]]
-                raise DataError(f"{key!r} is not in {self.name}", path=path, line=first + int(absent[0]), mend="add it")
+                number = int(absent[0])
+                what = f"{pairs[number][side]!r} is not in {self.name}"
+                raise DataError(what, path=path, line=first + number, mend="add it")
             sides.append(self.rows[rows])
         return np.hstack([np.minimum(*sides), np.maximum(*sides)])
 
@@ -125,32 +127,57 @@ def read_calibration(path: str | os.PathLike) -> Calibration:
     return calibration
 
 
-def _joint_blocks(paths: Sequence[str]) -> Iterator[tuple[int, Scores, np.ndarray]]:
-    """Blocks of several files with the same trials in the same order: first line, the first's, scores (K, S)."""
-    for blocks in zip_longest(*map(read_score_blocks, paths)):
-        first = next(found[0] for found in blocks if found is not None)
-        own: list[tuple[str, str]] | None = None
-        for path, block in zip(paths, blocks, strict=True) if len(paths) > 1 else ():
-            pairs = [] if block is None else _pairs(block[1])
-            own = pairs if own is None else own
-            if pairs != own:
-                differ = (i for i, (left, right) in enumerate(zip(own, pairs, strict=False)) if left != right)
-                place = next(differ, min(len(own), len(pairs)))
-                found, expected = (
-                    repr(" ".join(side[place])) if place < len(side) else "the end" for side in (pairs, own)
-                )
-                what = f"other trials than in {paths[0]}"
-                mend = "score the same trial list with every system"
-                raise DataError(what, path=path, line=first + place, found=found, expected=expected, mend=mend)
-        yield first, blocks[0][1], np.stack([found[1].scores for found in blocks], axis=1)
+class _Lines:
+    """Pairs and scores of a score file, as many at a time as asked for."""
+
+    def __init__(self, path: str):
+        self._blocks = in_order(partial(parse_scores, path), score_blocks(path))
+        self._left: list[tuple[Pairs, np.ndarray]] = []
+
+    def take(self, wanted: int | None = None) -> tuple[Pairs, np.ndarray] | None:
+        """The next *wanted* lines, fewer at the file's end; None: a block. None when there are no more."""
+        while sum(len(pairs) for pairs, _ in self._left) < (wanted or 1) and (block := next(self._blocks, None)):
+            self._left.append(block)
+        if not self._left:
+            return None
+        pairs, scores = self._left[0]
+        if len(self._left) > 1:
+            pairs, scores = Pairs.joined([found for found, _ in self._left]), np.concatenate([v for _, v in self._left])
+        wanted = len(pairs) if wanted is None else min(wanted, len(pairs))
+        rest = (pairs.part(wanted, len(pairs)), scores[wanted:])
+        self._left = [rest] if len(rest[0]) else []
+        return pairs.part(0, wanted), scores[:wanted]
 
 
-def _pairs(scores: Scores) -> list[tuple[str, str]]:
-    return list(zip(scores.enroll, scores.test, strict=True))
+def _joint_blocks(paths: Sequence[str]) -> Iterator[tuple[int, Pairs, np.ndarray]]:
+    """Blocks of several files with the same trials in the same order: first line, the trials, scores (K, S)."""
+    files, first = [_Lines(path) for path in paths], 1
+    while block := files[0].take():
+        own, columns = block[0], [block[1]]
+        for path, file in zip(paths[1:], files[1:], strict=True):
+            pairs, scores = file.take(len(own)) or (own.part(0, 0), None)
+            if not pairs.same(own):
+                raise _other_trials(own, pairs, first, paths[0], path)
+            columns.append(scores)
+        yield first, own, np.stack(columns, axis=1)
+        first += len(own)
+    for path, file in zip(paths[1:], files[1:], strict=True):
+        if (more := file.take()) is not None:
+            raise _other_trials(more[0].part(0, 0), more[0], first, paths[0], path)
 
 
-def _features(block: Scores, scores: np.ndarray, quality: Sequence[Quality], path: str, first: int) -> np.ndarray:
-    return np.hstack([scores, *(measure.of(block.enroll, block.test, path, first) for measure in quality)])
+def _other_trials(own: Pairs, pairs: Pairs, first: int, name: str, path: str) -> DataError:
+    """The error for pairs of the file *path* that are not those of the file *name*, from line *first* on."""
+    place = min(len(own), len(pairs))
+    place = next((i for i in range(place) if own[i] != pairs[i]), place)
+    found, expected = (repr(" ".join(side[place])) if place < len(side) else "the end" for side in (pairs, own))
+    mend = "score the same trial list with every system"
+    what = f"other trials than in {name}"
+    return DataError(what, path=path, line=first + place, found=found, expected=expected, mend=mend)
+
+
+def _features(pairs: Pairs, scores: np.ndarray, quality: Sequence[Quality], path: str, first: int) -> np.ndarray:
+    return np.hstack([scores, *(measure.of(pairs, path, first) for measure in quality)])
 
 
 def train_calibration_files(
@@ -179,8 +206,8 @@ def train_calibration_files(
     pieces = []
     for first, block, values in _joint_blocks(scores):
         pieces.append(_features(block, values, quality, scores[0], first))
-        enroll += block.enroll
-        test += block.test
+        enroll += block.keys(0)
+        test += block.keys(1)
     features = np.concatenate(pieces)
     labels = join_labels(Scores(enroll, test, features[:, 0]), read_trials(trials), scores[0], trials)
     names = [*scores]
@@ -236,9 +263,13 @@ def apply_calibration(calibration: str, scores: Sequence[str], llrs: str, *, qua
         raise DataError("other quality measures", path=calibration, found=found, expected=", ".join(wanted) or "none")
     weights = trained.weights()
 
-    def lines() -> Iterator[str]:
-        for first, block, values in _joint_blocks(scores):
-            features = _features(block, values, quality, scores[0], first)
-            yield from score_lines(Scores(block.enroll, block.test, features @ weights + trained.offset))
+    def work(first: int, pairs: Pairs, values: np.ndarray) -> memoryview:
+        features = _features(pairs, values, quality, scores[0], first)
+        ratios = np.full(len(pairs), trained.offset)
+        for column, weight in zip(features.T, weights, strict=True):  # not by BLAS, which sums by place
+            ratios += weight * column
+        return pairs.lines(ratios)
 
-    write_text(llrs, lines())
+    with open_wxfilename(llrs) as output:
+        for lines in with_progress(in_order(work, _joint_blocks(scores)), "log-likelihood ratios"):
+            output.write(lines)

@@ -9,7 +9,6 @@ scores is e'c and their variance e'Ce, so that no score needs to be computed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from svtk.errors import DataError
 from svtk.progress import progress
+from svtk.score.blocks import num_threads_wanted
 
 __all__ = ["Cohort", "tile_width", "top_scores"]
 
@@ -68,16 +68,24 @@ class Cohort:
             np.random.default_rng(0).shuffle(unit)
             self._rows = unit
 
-    def statistics(self, rows: np.ndarray, keys: Sequence[str] | None = None, name: str = "embeddings") -> np.ndarray:
+    def statistics(
+        self,
+        rows: np.ndarray,
+        keys: Sequence[str] | None = None,
+        name: str = "embeddings",
+        places: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Mean and standard deviation of each row's scores: (N, D) → float64 (N, 2).
 
-        An utterance's statistics depend neither on the number of threads nor, but for the rounding of float32
-        products on processors whose BLAS rounds by place, on the other rows.
+        BLAS may round a product otherwise in another place of a tile, so that every row has one place, whatever
+        other rows there are: its statistics do not depend on them, nor on our threads. They may, in their last bit,
+        on the number of BLAS's.
 
         Args:
             rows: embeddings (N, D).
             keys: (N), name the rows in messages.
             name: the table's, for messages.
+            places: where the rows stand in their table, integers (N,); None: from 0 on.
 
         Raises:
             DataError: a row that is zero, NaN or infinite, or whose scores have no spread.
@@ -85,21 +93,19 @@ class Cohort:
         result = np.empty((len(rows), 2))
         if self._top_n is not None:
             buffer = np.empty(_UTTS * min(tile_width(self._top_n), len(self._rows)), dtype=np.float32)
-        with ThreadPoolExecutor(_num_threads()) as pool:
-            starts = range(0, len(rows), _UTTS)
-            for start in starts if len(starts) < _QUIET else progress(starts, "cohort statistics", unit="tile"):
-                tile = slice(start, start + _UTTS)
-                unit = _unit_length(rows[tile], self._mean, None if keys is None else keys[tile], name)  # (U, D)
+        with ThreadPoolExecutor(num_threads_wanted()) as pool:
+            tiles = _tiles(np.arange(len(rows)) if places is None else places)
+            for chosen, slots in tiles if len(tiles) < _QUIET else progress(tiles, "cohort statistics", unit="tile"):
+                names = None if keys is None else [keys[row] for row in chosen]
+                unit = np.zeros((_UTTS, self.dim), dtype=np.float64 if self._top_n is None else np.float32)
+                unit[slots] = _unit_length(rows[chosen], self._mean, names, name)
                 if self._top_n is None:
-                    result[tile, 0] = unit @ self._center
-                    result[tile, 1] = np.sqrt(np.maximum((unit @ self._covariance * unit).sum(axis=1), 0))
+                    result[chosen, 0] = (unit @ self._center)[slots]
+                    result[chosen, 1] = np.sqrt(np.maximum((unit @ self._covariance * unit).sum(axis=1), 0))[slots]
                     continue
-                height = -(-len(unit) // _CHUNK) * _CHUNK  # few rows would be multiplied, and rounded, in another way
-                padded = np.zeros((height, self.dim), dtype=np.float32)
-                padded[: len(unit)] = unit
-                best = top_scores(padded, self._rows, self._top_n, pool, buffer)[: len(unit)].astype(np.float64)
-                result[tile, 0] = best.mean(axis=1)
-                result[tile, 1] = best.std(axis=1)
+                best = top_scores(unit, self._rows, self._top_n, pool, buffer)[slots].astype(np.float64)
+                result[chosen, 0] = best.mean(axis=1)
+                result[chosen, 1] = best.std(axis=1)
         if (flat := np.flatnonzero(result[:, 1] < _SMALLEST_STD)).size:
             who = f"embedding {flat[0] + 1}" if keys is None else repr(keys[flat[0]])
             raise DataError(
@@ -110,10 +116,14 @@ class Cohort:
         return result
 
 
-def _num_threads() -> int:
-    """As many as BLAS takes: OMP_NUM_THREADS, or the processors we may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))
+def _tiles(places: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each tile: which of the rows, and in which slots: their *places* in the table modulo the tile's height."""
+    slots = places % _UTTS
+    order = np.argsort(slots, kind="stable")
+    sorted_slots = slots[order]
+    tile = np.arange(len(order)) - np.searchsorted(sorted_slots, sorted_slots)  # how many had the slot before
+    order = order[np.argsort(tile, kind="stable")]
+    return [(chosen, slots[chosen]) for chosen in np.split(order, np.cumsum(np.bincount(tile))[:-1]) if len(chosen)]
 
 
 def _unit_length(rows: np.ndarray, mean: np.ndarray | None, keys: Sequence[str] | None, name: str) -> np.ndarray:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,12 @@ import numpy as np
 
 from svtk.errors import DataError
 from svtk.fingerprint import sha256_of_json, sha256_of_named
-from svtk.kaldi.score_blocks import read_score_blocks, score_lines
+from svtk.kaldi.columns import KeyIndex, Pairs, parse_scores, score_blocks
+from svtk.kaldi.streams import open_wxfilename
 from svtk.kaldi.tables import TableWriter, read_vectors
 from svtk.kaldi.text import only_one, read_spk2utt, read_text, write_text
-from svtk.kaldi.trials import Scores
 from svtk.score.average import speaker_means
+from svtk.score.blocks import in_order, with_progress
 from svtk.score.cohort import Cohort
 from svtk.score.lda import read_mean
 
@@ -47,21 +47,17 @@ class _Table:
 
     def __init__(self, name: str, keys: list[str], rows: np.ndarray):
         self.name, self.keys, self.rows = name, keys, rows
+        self.index = KeyIndex(keys)
         self.row_of = {key: row for row, key in enumerate(keys)}
         self.statistics = np.full((len(keys), 2), np.nan)
 
-    def look_up(self, keys: Sequence[str], cohort: Cohort, side: str, scores: str, first: int) -> np.ndarray:
-        """Statistics (K, 2) of *keys*, which stand in the lines of *scores* from *first* on."""
-        rows = np.fromiter(map(self.row_of.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
-        if (absent := np.flatnonzero(rows < 0)).size:
-            what = f"{side} key {keys[absent[0]]!r} is not in {self.name}"
-            line = first + int(absent[0])
-            raise DataError(what, path=scores, line=line, mend="extract its embedding or take its trials out")
+    def complete(self, rows: np.ndarray, cohort: Cohort) -> None:
+        """Compute what is not there yet of the statistics of *rows*, integers (K,)."""
         wanted = np.zeros(len(self.keys), dtype=bool)
         wanted[rows] = True
         if (new := np.flatnonzero(wanted & np.isnan(self.statistics[:, 0]))).size:
-            self.statistics[new] = cohort.statistics(self.rows[new], [self.keys[row] for row in new], self.name)
-        return self.statistics[rows]
+            keys = [self.keys[row] for row in new]
+            self.statistics[new] = cohort.statistics(self.rows[new], keys, self.name, new)
 
 
 class _StatisticsFile:
@@ -202,17 +198,34 @@ def normalize_scores(
         log.info("%d saved statistics", len(saved))
     del cohort_rows
 
-    def lines() -> Iterator[str]:
-        count = 0
-        for first, block in read_score_blocks(scores):
-            sides = []
-            if method != "t-norm":
-                sides.append(enroll_table.look_up(block.enroll, judge, "enrolment", scores, first))
-            if method != "z-norm":
-                sides.append(test_table.look_up(block.test, judge, "test", scores, first))
-            values = sum((block.scores - side[:, 0]) / side[:, 1] for side in sides) / len(sides)
-            yield from score_lines(Scores(block.enroll, block.test, values))
-            count += len(block)
+    sides = {"z-norm": (0,), "t-norm": (1,)}.get(method, (0, 1))  # enrolment, test
+
+    def locate(first: int, text: bytes) -> tuple[Pairs, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        pairs, values = parse_scores(scores, first, text)
+        rows = pairs.rows(enroll_table.index, test_table.index)
+        for side in sides:
+            if (absent := np.flatnonzero(rows[side] < 0)).size:
+                number = int(absent[0])
+                what = f"{('enrolment', 'test')[side]} key {pairs[number][side]!r} is not in {(enroll, test)[side]}"
+                mend = "extract its embedding or take its trials out"
+                raise DataError(what, path=scores, line=first + number, mend=mend)
+        return pairs, values, rows
+
+    def located() -> Iterator[tuple[Pairs, np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+        for pairs, values, rows in in_order(locate, score_blocks(scores)):
+            for side in sides:
+                (enroll_table, test_table)[side].complete(rows[side], judge)
+            yield pairs, values, rows
+
+    def normalize(pairs: Pairs, values: np.ndarray, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, memoryview]:
+        found = [(enroll_table, test_table)[side].statistics[rows[side]] for side in sides]  # (K, 2) each
+        return len(pairs), pairs.lines(sum((values - side[:, 0]) / side[:, 1] for side in found) / len(found))
+
+    count = 0
+    with open_wxfilename(normalized) as output:
+        for size, lines in with_progress(in_order(normalize, located()), method):
+            output.write(lines)
+            count += size
         known = {
             key: (pair[0], pair[1])
             for table in tables
@@ -222,8 +235,6 @@ def normalize_scores(
         log.info("%s of %d scores, statistics of %d utterances", method, count, len(known))
         if file is not None and known != saved:
             file.write(known)
-
-    write_text(normalized, lines())
 
 
 def _warn_of_shared_keys(cohort_keys: list[str], tables: list[_Table]) -> None:

@@ -8,15 +8,16 @@ space in which W is the identity and B diagonal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.plda import Plda
-from svtk.score.lda import class_sums, scatter_within, unsound
+from svtk.score.lda import class_sums, product_in_order, scatter_within, unsound
 
-__all__ = ["PldaScorer", "adapt_plda", "project", "train_plda"]
+__all__ = ["PldaScorer", "adapt_plda", "project", "project_scaled", "train_plda"]
 
 _BLOCK_VALUES = 1 << 19  # float64 values gathered per side and block: 4 MiB
 
@@ -119,7 +120,7 @@ def project(
     simple_length_norm: bool = False,
     keys: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Take embeddings into the model's space, as Kaldi's ``TransformIvector``.
+    """Take embeddings into the model's space, as Kaldi's ``TransformIvector``; the same whatever the other rows.
 
     Args:
         rows: embeddings, or means of several, (N, D).
@@ -135,20 +136,48 @@ def project(
     Raises:
         DataError: embeddings of another dimension, or a row that is NaN, infinite or, where it is to be scaled, zero.
     """
+    scaling = None if not normalize_length else "simple" if simple_length_norm else "covariance"
+    result, norms = project_scaled(plda, rows, num_utts, scaling)
+    sound = np.isfinite(norms) & (norms > 0 if normalize_length else True)
+    if not sound.all():
+        raise unsound(int(np.argmin(sound)), keys, "projected")
+    return result
+
+
+def project_scaled(
+    plda: Plda, rows: np.ndarray, num_utts: np.ndarray | int, scaling: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`project`, with the caller to judge which rows are sound.
+
+    Args:
+        plda, rows, num_utts: as :func:`project`.
+        scaling: ``covariance`` (Kaldi's default), ``simple``, or None: none.
+
+    Returns:
+        float64 (N, D), and the rows' (weighted) lengths before they were scaled, (N,); a row of length 0, NaN or
+        infinity is not scaled.
+
+    Raises:
+        DataError: embeddings of another dimension.
+    """
     if rows.shape[1] != plda.dim:
         raise DataError(
             "the embeddings do not fit the PLDA", found=f"dimension {rows.shape[1]}", expected=str(plda.dim)
         )
-    result = (rows - plda.mean) @ plda.transform.T  # (N, D)
-    covariance = plda.psi + 1 / np.atleast_1d(num_utts)[:, None]  # (N or 1, D)
-    weights = np.ones((1, plda.dim)) if simple_length_norm else 1 / covariance
-    squares = (result * result * weights).sum(axis=1)
-    sound = np.isfinite(squares) & (squares > 0 if normalize_length else True)
-    if not sound.all():
-        raise unsound(int(np.argmin(sound)), keys, "projected")
-    if normalize_length:
-        result *= np.sqrt(plda.dim / squares)[:, None]
-    return result
+    num_utts = np.broadcast_to(np.asarray(num_utts), (len(rows),))
+    result, norms = np.empty(rows.shape), np.empty(len(rows))
+    step = max(1, _BLOCK_VALUES // plda.dim)
+    for start in range(0, len(rows), step):
+        chunk = slice(start, start + step)
+        block = product_in_order(rows[chunk] - plda.mean, plda.transform.T)  # (B, D)
+        covariance = plda.psi + 1 / num_utts[chunk, None]  # (B, D)
+        weights = 1 / covariance if scaling == "covariance" else np.ones((1, plda.dim))
+        found = np.sqrt((block * block * weights).sum(axis=1))
+        if scaling is not None:
+            usable = np.isfinite(found) & (found > 0)
+            block *= np.sqrt(plda.dim) / np.where(usable, found, np.sqrt(plda.dim))[:, None]
+        result[chunk], norms[chunk] = block, found
+    return result, norms
 
 
 class PldaScorer:
@@ -175,13 +204,24 @@ class PldaScorer:
         variance = 1 + psi / (n * psi + 1)  # (K, D)
         log_ratio = 0.5 * (np.log1p(psi) - np.log(variance)).sum(axis=1)  # (K,)
         #: (N, D): what the test row is multiplied with.
-        self.enroll = enroll * (gain / variance)[self._kind]
+        self.enroll = np.empty(enroll.shape)
         #: (M, D)
         self.test = np.asarray(test, dtype=np.float64)
         #: (N,): added for the enrolment.
-        self.enroll_offset = log_ratio[self._kind] - 0.5 * (enroll * gain[self._kind] * self.enroll).sum(axis=1)
+        self.enroll_offset = np.empty(len(enroll))
         #: (M, K): added for the test row and the number of enrolment utterances.
-        self.test_offset = (self.test * self.test) @ (0.5 * (1 / (1 + psi) - 1 / variance)).T
+        self.test_offset = np.empty((len(self.test), len(kinds)))
+        step = max(1, _BLOCK_VALUES // plda.dim)
+        for start in range(0, len(enroll), step):
+            chunk = slice(start, start + step)
+            kind = self._kind[chunk]
+            self.enroll[chunk] = enroll[chunk] * (gain / variance)[kind]
+            squares = (enroll[chunk] * gain[kind] * self.enroll[chunk]).sum(axis=1)
+            self.enroll_offset[chunk] = log_ratio[kind] - 0.5 * squares
+        weights = (0.5 * (1 / (1 + psi) - 1 / variance)).T  # (D, K)
+        for start in range(0, len(self.test), step):
+            chunk = slice(start, start + step)
+            self.test_offset[chunk] = product_in_order(self.test[chunk] * self.test[chunk], weights)
 
     def pairs(self, enroll_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
         """Ratios of chosen pairs: integers (T,) and (T,) → float64 (T,)."""
@@ -192,6 +232,23 @@ class PldaScorer:
             products = np.einsum("td,td->t", self.enroll[left], self.test[right])
             offsets = self.enroll_offset[left] + self.test_offset[right, self._kind[left]]
             result[start : start + step] = products + offsets
+        return result
+
+    def averaged(
+        self, enroll: Callable[[np.ndarray], np.ndarray] | None, test: Callable[[np.ndarray], np.ndarray] | None
+    ) -> PldaScorer:
+        """A scorer of models whose ratios are the means over all pairs of their rows' ratios.
+
+        Args:
+            enroll, test: give the means (N', ...) of groups of rows of an array (N, ...); None: rows as they are.
+                All enrolment rows must be of the same number of utterances.
+        """
+        result = copy.copy(self)
+        if enroll is not None:
+            result.enroll, result.enroll_offset = enroll(self.enroll), enroll(self.enroll_offset)
+            result._kind = np.zeros(len(result.enroll), dtype=np.intp)
+        if test is not None:
+            result.test, result.test_offset = test(self.test), test(self.test_offset)
         return result
 
     def tile(self, enroll: slice = slice(None), test: slice = slice(None)) -> np.ndarray:

@@ -111,7 +111,7 @@ def test_streams_blocks_and_no_torch(svtk_main, place, monkeypatch):
     words = [sys.executable, "-c", program, "fuse", "--apply=fusion", "-", "cat test.b |", "-"]
     done = subprocess.run(words, input=Path("test.a").read_text(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, Path("fused").read_text()), done.stderr
-    monkeypatch.setattr("svtk.kaldi.score_blocks._LINES", 7)
+    monkeypatch.setattr("svtk.kaldi.columns._BYTES", 20 * 7)
     assert svtk_main("fuse", "--apply=fusion", "test.a", "test.b", "blocks").code == 0
     assert Path("blocks").read_text() == Path("fused").read_text()
 

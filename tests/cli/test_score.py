@@ -16,19 +16,19 @@ def run(*args: str, cwd, text: str | None = None) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-m", "svtk", *args], cwd=cwd, input=text, capture_output=True, text=True)
 
 
-TRIALS = "a b target\na c nontarget\nb c nontarget\nc c target\n"
+TRIALS = "a b target\na c nontarget\nb c nontarget\nc d target\n"
 
 
 @pytest.fixture
 def place(tmp_path):
     with TableWriter(f"ark,scp:{tmp_path}/e.ark,{tmp_path}/e.scp") as writer:
-        for key, row in {"a": [1, 0], "b": [3, 4], "c": [0, -1]}.items():
+        for key, row in {"a": [1, 0], "b": [3, 4], "c": [0, -1], "d": [0, -2]}.items():
             writer.write(key, np.array(row, dtype=np.float32))
     (tmp_path / "trials").write_text(TRIALS)
     return tmp_path
 
 
-SCORES = "a b 0.600000\na c 0.000000\nb c -0.800000\nc c 1.000000\n"
+SCORES = "a b 0.600000\na c 0.000000\nb c -0.800000\nc d 1.000000\n"
 
 
 def test_score_files_and_streams_agree(place):
@@ -41,9 +41,10 @@ def test_score_files_and_streams_agree(place):
 
 def test_mean_is_an_option(place):
     done = run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-", cwd=place)
-    rows = np.array([[1, 0], [3, 4], [0, -1]]) - np.array([4 / 3, 1])
+    rows = np.array([[1, 0], [3, 4], [0, -1], [0, -2]])
+    rows = rows - rows.mean(axis=0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    expected = [rows[i] @ rows[j] for i, j in ((0, 1), (0, 2), (1, 2), (2, 2))]
+    expected = [rows[i] @ rows[j] for i, j in ((0, 1), (0, 2), (1, 2), (2, 3))]
     assert [float(line.split()[2]) for line in done.stdout.splitlines()] == pytest.approx(expected, abs=1e-6)
 
 
@@ -53,13 +54,13 @@ def test_a_missing_embedding_leaves_no_scores(place):
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == (
         "Error: trials:6: 1 enrolment key(s) are not in scp:e.scp; found 'q'. "
-        "To mend: extract their embeddings or take their trials out\n"
+        "To mend: extract their embeddings, or leave their trials out with --missing skip\n"
     )
     assert not list(place.glob("scores*"))
 
 
 def test_metrics_as_text_and_json(place):
-    (place / "scores").write_text("a b 1\na c 2\nb c 0\nc c 3\n")
+    (place / "scores").write_text("a b 1\na c 2\nb c 0\nc d 3\n")
     done = run("compute-metrics", "scores", "trials", cwd=place)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -81,14 +82,14 @@ def test_metrics_as_text_and_json(place):
 
 
 def test_metrics_of_scores_in_another_order(place):
-    (place / "scores").write_text("c c 3\nb c 0\na b 1\na c 2\n")
+    (place / "scores").write_text("c d 3\nb c 0\na b 1\na c 2\n")
     assert "EER          50.00 %" in run("compute-metrics", "scores", "trials", cwd=place).stdout
 
 
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ("a b 1\n", "Error: trials:2: 3 trial(s) without a score in scores; found 'a c', 'b c', 'c c'."),
+        ("a b 1\n", "Error: trials:2: 3 trial(s) without a score in scores; found 'a c', 'b c', 'c d'."),
         (SCORES + "x y 1\n", "Error: scores:5: 1 score(s) without a trial in trials; found 'x y'."),
         (SCORES.replace("0.6", "nan"), "Error: scores:1: malformed score; found 'a b nan00000'"),
         (SCORES.replace("-0.800000", "nan"), "Error: scores:3: a score is not finite; found nan."),

@@ -85,7 +85,7 @@ def test_one_mean_for_all(place, tmp_path):
 def test_blocks_do_not_show(place, tmp_path, monkeypatch, lines):
     normalize_scores(*ARGS, top_n=15)
     expected = (tmp_path / "n").read_text()
-    monkeypatch.setattr("svtk.kaldi.score_blocks._LINES", lines)
+    monkeypatch.setattr("svtk.kaldi.columns._BYTES", 20 * lines)
     normalize_scores(*ARGS, top_n=15)
     assert (tmp_path / "n").read_text() == expected
 
@@ -98,9 +98,9 @@ def test_statistics_once_per_utterance(place, monkeypatch):
     monkeypatch.setattr(
         cohort.Cohort,
         "statistics",
-        lambda self, rows, keys, name: seen.extend(keys) or statistics(self, rows, keys, name),
+        lambda self, rows, keys, name, places: seen.extend(keys) or statistics(self, rows, keys, name, places),
     )
-    monkeypatch.setattr("svtk.kaldi.score_blocks._LINES", 9)
+    monkeypatch.setattr("svtk.kaldi.columns._BYTES", 20 * 9)
     normalize_scores(*ARGS, top_n=15)
     scores = read_scores("s")
     assert sorted(seen) == sorted(set(scores.enroll) | set(scores.test))
