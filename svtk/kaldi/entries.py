@@ -299,7 +299,8 @@ def _whole_numbers(text: bytes) -> np.ndarray:
     words = text.split()
     for word in words:
         if not re.fullmatch(rb"-?[0-9]{1,10}", word):
-            raise ValueError(f"{word[:20]!r} is neither a whole number nor '[' (a script file is read by scp:)")
+            hint = " (a script file is read by scp:)" if b"/" in word or b":" in word else ""
+            raise ValueError(f"{word[:20]!r} is neither a whole number nor '['{hint}")
     values = np.array([int(word) for word in words], dtype=np.int64)
     if (values != values.astype(np.int32)).any():
         raise ValueError("a number beyond int32")

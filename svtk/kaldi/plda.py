@@ -15,8 +15,8 @@ import struct
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.entries import decode_array
-from svtk.kaldi.streams import ByteSource, open_rxfilename, open_wxfilename
+from svtk.kaldi.scripts import read_array
+from svtk.kaldi.streams import open_rxfilename, open_wxfilename
 
 __all__ = ["Plda", "read_matrix", "read_plda", "read_vector", "write_matrix", "write_plda", "write_vector"]
 
@@ -151,12 +151,7 @@ def _write(wxfilename: str | os.PathLike, data: bytes) -> None:
 
 
 def _read_array(rxfilename: str | os.PathLike, ndim: int, expected: str) -> np.ndarray:
-    path = os.fspath(rxfilename)
-    with open_rxfilename(rxfilename) as file:
-        try:
-            array = decode_array(ByteSource(file), path, "")
-        except DataError as error:  # it speaks of archives and keys
-            raise DataError(f"not {expected}, or damaged", path=path, mend="write it again") from error
+    path, array = os.fspath(rxfilename), read_array(rxfilename)
     if array.ndim != ndim or array.size == 0:
         raise DataError("does not fit", path=path, found=f"shape {array.shape}", expected=expected)
     if not np.isfinite(array).all():

@@ -13,6 +13,7 @@ from svtk.errors import DataError
 from svtk.kaldi.entries import decode_array
 from svtk.kaldi.specifiers import Range, split_range
 from svtk.kaldi.streams import ByteSource, open_rxfilename
+from svtk.kaldi.text import refuse_byte_order_mark
 
 __all__ = ["ScpReader", "read_array", "read_script"]
 
@@ -28,11 +29,12 @@ def read_script(rxfilename: str) -> dict[str, str]:
         rxfilename: a path, ``-`` or ``command |``.
 
     Raises:
-        DataError: it cannot be read, a malformed line or a key that stands twice (with the line).
+        DataError: it cannot be read, a byte order mark, a malformed line or a key that stands twice (with the line).
     """
     entries: dict[str, str] = {}
     with open_rxfilename(rxfilename) as file:
         for number, raw in enumerate(file, 1):
+            refuse_byte_order_mark(raw, number, rxfilename)
             try:
                 fields = [field.decode("utf-8") for field in raw.strip().split(None, 1)]
             except UnicodeDecodeError as error:
@@ -111,16 +113,19 @@ class ScpReader:
 def read_array(rxfilename: str | os.PathLike) -> np.ndarray:
     """Read one vector or matrix that has no key, such as ``mean.vec``, or one of an archive: ``a.ark:17[0:9,2:3]``.
 
+    Args:
+        rxfilename: and its range, if any; a :class:`os.PathLike` is a path whatever it looks like.
+
     Raises:
         DataError: it cannot be read, is damaged, or its range does not fit.
     """
-    return _read_one(os.fspath(rxfilename), "", decode_array)
+    return _read_one(rxfilename, "", decode_array)
 
 
-def _read_one(entry: str, key: str, decode: Callable[[ByteSource, str, str], Any]) -> Any:
-    rxfilename, ranges = split_range(entry)
+def _read_one(entry: str | os.PathLike, key: str, decode: Callable[[ByteSource, str, str], Any]) -> Any:
+    rxfilename, ranges = (entry, ()) if isinstance(entry, os.PathLike) else split_range(entry)
     with open_rxfilename(rxfilename) as file:
-        value = decode(ByteSource(file), rxfilename, key)
+        value = decode(ByteSource(file), os.fspath(rxfilename), key)
     return _take(value, ranges, rxfilename) if ranges else value
 
 

@@ -1,12 +1,13 @@
 """Kaldi's table specifiers and extended file names, parsed once into plain records.
 
 The grammar is that of Kaldi's ``src/util/kaldi-table.cc`` and ``kaldi-io.cc``: what is an error there is one here.
-Beyond it, ``scp,ark:`` is understood as ``ark,scp:`` is.
+Beyond it, ``scp,ark:`` is understood as ``ark,scp:`` is, and ``ark,scp:a.scp,a.ark`` is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Literal
 
@@ -135,7 +136,7 @@ def parse_wspecifier(spec: str) -> Wspecifier:
     With both, the first comma ends the first file name; no file name means stdout (of ``scp:`` alone, stdin).
 
     Raises:
-        DataError: not a wspecifier.
+        DataError: not a wspecifier, or one that would write an archive to ``a.scp`` and the script file to ``a.ark``.
 
     >>> parse_wspecifier("ark,scp:a.ark,a.scp")
     Wspecifier(ark='a.ark', scp='a.scp', text=False, permissive=False, flush=False)
@@ -144,6 +145,9 @@ def parse_wspecifier(spec: str) -> Wspecifier:
     files = rest.split(",", 1) if len(kinds) == 2 else [rest]
     if len(files) != len(kinds) or (len(files) == 2 and files[0] == files[1]):
         raise DataError("not a wspecifier", found=repr(spec), expected="two different file names after the colon")
+    if len(kinds) == 2 and [os.path.splitext(file)[1] for file in files] == [f".{kind}" for kind in reversed(kinds)]:
+        mend = f"{','.join(kinds)}:{files[1]},{files[0]}"
+        raise DataError("archive and script file are interchanged", found=repr(spec), mend=mend)
     named = {kind: file or "-" for kind, file in zip(kinds, files, strict=True)}
     if kinds == ["scp"]:
         parse_rxfilename(named["scp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -9,7 +10,7 @@ from svtk.errors import DataError
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier, parse_wspecifier
 from svtk.kaldi.streams import open_rxfilename, open_wxfilename
 
-__all__ = ["only_one", "read_spk2utt", "read_text", "write_text"]
+__all__ = ["only_one", "read_spk2utt", "read_text", "refuse_byte_order_mark", "write_text"]
 
 
 def only_one(stream: str, names: Mapping[str, str | os.PathLike | None]) -> None:
@@ -30,6 +31,16 @@ def only_one(stream: str, names: Mapping[str, str | os.PathLike | None]) -> None
         raise DataError(f"{' and '.join(takers)} cannot both be {stream}", mend=f"use {stream} for one of them")
 
 
+def refuse_byte_order_mark(line: bytes, number: int, path: str | os.PathLike) -> None:
+    """Refuse what Windows' editors put before the first line, which would pass for a part of its first word.
+
+    Raises:
+        DataError: line 1 begins so.
+    """
+    if number == 1 and line.startswith(codecs.BOM_UTF8):
+        raise DataError("it begins with a byte order mark", path=path, line=1, mend=r"sed -i '1s/^\xEF\xBB\xBF//' FILE")
+
+
 def _files(stream: str, name: str) -> list[str]:
     """The extended file names in a specifier, or the one that *name* is."""
     if not is_rspecifier(name):
@@ -44,10 +55,11 @@ def read_text(rxfilename: str | os.PathLike) -> Iterator[str]:
     """Yield the lines of an rxfilename, newlines kept.
 
     Raises:
-        DataError: it cannot be opened, its command fails, or it is not UTF-8 text.
+        DataError: it cannot be opened, its command fails, or it is not UTF-8 text or has a byte order mark.
     """
     with open_rxfilename(rxfilename) as file:
         for number, line in enumerate(file, 1):
+            refuse_byte_order_mark(line, number, rxfilename)
             try:
                 yield line.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -119,6 +119,7 @@ def test_vectors_and_matrices(tmp_path):
     (tmp_path / "m").write_text(" [\n  1.5 -2 3 ]\n")
     np.testing.assert_array_equal(read_vector(tmp_path / "v"), [1.5, -2])
     np.testing.assert_array_equal(read_matrix(tmp_path / "m"), [[1.5, -2, 3]])
+    np.testing.assert_array_equal(read_vector(f"{tmp_path}/v[1:1]"), [-2])
     with pytest.raises(DataError, match=r"v: .*found shape \(2,\); expected a matrix"):
         read_matrix(tmp_path / "v")
     with pytest.raises(DataError, match=r"m: .*expected a vector"):
@@ -130,7 +131,7 @@ def test_vectors_and_matrices(tmp_path):
         read_vector(tmp_path / "none")
     for data in (b"", b"garbage", b"\0BFV \4\2\0\0\0half"):
         (tmp_path / "v").write_bytes(data)
-        with pytest.raises(DataError, match="v: not a vector, or damaged"):
+        with pytest.raises(DataError, match="v: damaged file at offset 0"):
             read_vector(tmp_path / "v")
 
 

@@ -139,6 +139,21 @@ def test_malformed_script_lines(tmp_path):
         ScpReader(f"{tmp_path}/a")
 
 
+def test_a_byte_order_mark(tmp_path):
+    (tmp_path / "s").write_text("\ufeffv a.ark:2\n")
+    with pytest.raises(DataError, match="s:1: it begins with a byte order mark"):
+        ScpReader(f"{tmp_path}/s")
+
+
+def test_a_script_file_taken_for_an_archive(tmp_path):
+    write(f"ark,scp:{tmp_path}/a.ark,{tmp_path}/a.scp", {"v": VECTOR})
+    with pytest.raises(DataError, match=r"is neither a whole number nor '\[' \(a script file is read by scp:\)"):
+        read(f"ark:{tmp_path}/a.scp")
+    (tmp_path / "b").write_text("v 1.5\n")
+    with pytest.raises(DataError, match=r"b'1\.5' is neither a whole number nor '\['\. To mend"):
+        read(f"ark:{tmp_path}/b")
+
+
 def test_script_file_from_a_pipe(tmp_path):
     write(f"ark,scp:{tmp_path}/a,{tmp_path}/s", {"m": MATRIX, "v": VECTOR})
     assert list(read(f"scp:grep ^v {tmp_path}/s |")) == ["v"]

@@ -96,6 +96,12 @@ def test_not_wspecifiers(text):
 
 
 def test_the_unknown_option_is_named():
+    for swapped, mend in (
+        ("ark,scp:b.scp,b.ark", "ark,scp:b.ark,b.scp"),
+        ("t,scp,ark:d/b.ark,a/b.scp", "scp,ark:a/b.scp,d/b.ark"),
+    ):
+        with pytest.raises(DataError, match=f"archive and script file are interchanged.* To mend: {mend}$"):
+            parse_wspecifier(swapped)
     with pytest.raises(DataError, match="take out the comma or space too many"):
         parse_rspecifier("ark, t:f")
     for parse in (parse_rxfilename, parse_wxfilename):

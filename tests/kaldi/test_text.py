@@ -26,6 +26,7 @@ def test_read_text(tmp_path, monkeypatch):
         ("no such", "no such: cannot open: No such file"),
         ("echo a; exit 3 |", "input pipe failed with exit status 3; found 'echo a; exit 3'"),
         ("printf 'a\\n\\377\\n' |", "2: not UTF-8 text"),
+        ("printf '\\357\\273\\277a\\n' |", "1: it begins with a byte order mark"),
     ],
 )
 def test_what_is_no_text(name, message):
