@@ -19,9 +19,10 @@ from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_cuts
 from svtk.errors import ConfigError, ModelError
-from svtk.fingerprint import sha256_of_files
+from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.text import write_text
-from svtk.models.speaker_model import SpeakerModel, save_model
+from svtk.models.speaker_model import SpeakerModel, located, save_model
+from svtk.models.teacher import teacher_spec
 from svtk.progress import bar_wanted
 from svtk.registry import Component
 from svtk.train.brain import SpeakerBrain, Validation
@@ -214,10 +215,31 @@ class Run:
 
 
 def _identity(path: str) -> str | None:
-    """SHA-256 of what makes a data directory, trial list, model or teacher targets what they are; None: a hub name."""
+    """SHA-256 of what makes a data directory, trial list, model or teacher targets what they are; None: a hub name.
+
+    A YAML file of a teacher, or the MODEL_DIR of one whose encoder lies elsewhere, is what its encoder is, too.
+
+    Raises:
+        ConfigError, ModelError: a YAML file that is no teacher's.
+    """
     source = Path(path)
+    if source.suffix in (".yaml", ".yml"):
+        spec = teacher_spec(source)
+        return sha256_of_json({**spec, "source": _identity(spec["source"]) or spec["source"]})
     files = [source] if source.is_file() else sorted(file for name in _IDENTITY for file in source.glob(name))
-    return sha256_of_files(files) if files else None
+    own = sha256_of_files(files) if files else None
+    encoder = _encoder_elsewhere(source)
+    return own if encoder is None else sha256_of_json([own, _identity(encoder)])
+
+
+def _encoder_elsewhere(model_dir: Path) -> str | None:
+    """Where the encoder lies that a teacher's MODEL_DIR only refers to, if that is what *model_dir* is."""
+    file = model_dir / "config.yaml"
+    teacher = load_yaml(file).get("teacher") if file.is_file() else None
+    if not isinstance(teacher, dict) or "source" not in teacher:
+        return None
+    source = Path(located(teacher, model_dir)["source"])
+    return str(source) if source.is_dir() and model_dir.resolve() not in source.resolve().parents else None
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:

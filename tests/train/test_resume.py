@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from svtk.config import save_yaml
 from svtk.errors import ModelError
 from svtk.train import run as run_module
 from svtk.train.brain import SpeakerBrain
@@ -130,6 +133,27 @@ def test_other_trials_of_the_same_name_are_refused(whole, distil, corpus, tmp_pa
     trials.write_text("\n".join(lines[::-1]) + "\n")
     with pytest.raises(ModelError, match=r"found a difference in inputs\.valid_trials\. To mend"):
         distil(tmp_path / "m", "max_epochs=1", valid_trials=str(trials))
+
+
+@pytest.mark.parametrize("by", ["YAML file", "MODEL_DIR"])
+def test_other_weights_behind_a_teacher_that_is_only_referred_to_are_refused(distil, wavlm_dir, tmp_path, by):
+    encoder, named = tmp_path / "encoder", tmp_path / "teacher.yaml"
+    shutil.copytree(wavlm_dir, encoder)
+    if by == "YAML file":  # what it inherits is part of it
+        named.write_text("base: base.yaml\n")
+        (tmp_path / "base.yaml").write_text("name: wavlm\nsource: encoder\n")
+    else:
+        named = tmp_path / "teacher"
+        named.mkdir()
+        teacher = {"name": "wavlm", "source": str(encoder)}
+        model = {"kind": "teacher", "window": 0.5, "backend": {"name": "linear"}, "teacher": teacher}
+        save_yaml(model, named / "config.yaml")
+    distil(tmp_path / "m", "max_epochs=1", teacher=str(named))
+    distil(tmp_path / "m", "max_epochs=1", teacher=str(named))
+    weights = load_file(encoder / "model.safetensors")
+    save_file({key: value * 0.5 for key, value in weights.items()}, encoder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"found a difference in inputs\.teacher\. To mend"):
+        distil(tmp_path / "m", "max_epochs=1", teacher=str(named))
 
 
 def test_an_interrupted_run_is_not_taken_up_with_other_settings(distil, tmp_path, monkeypatch, stop_at):
