@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from svtk.config import from_mapping
 from svtk.data import SAMPLE_RATE
 from svtk.errors import ConfigError
@@ -71,4 +73,5 @@ def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None
     if trained.config.kind == "teacher":
         trained.freeze_encoder()
     start = partial(start_classifier, source=Path(model))
+    torch.manual_seed(run.seed)
     run.train(trained, run.crops(config), components["sv_loss"], config, start=start)

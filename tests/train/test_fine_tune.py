@@ -146,6 +146,15 @@ def test_resumed_it_is_the_same(student_dir, tune, corpus, tmp_path, stop_at, mo
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_sub_centres_are_drawn_by_the_seed(student_dir, tune, tmp_path):
+    """Around mean embeddings, whatever was drawn before."""
+    for name in ("one", "other"):
+        torch.rand(1)
+        tune(tmp_path / name, student_dir, max_epochs=1, sv_loss={"name": "subcenter_aam", "top_k_penalty": "none"})
+    one, other = (load_file(tmp_path / name / "classifier.safetensors")["weight"] for name in ("one", "other"))
+    assert torch.equal(one, other) and not torch.equal(one[0], one[1])
+
+
 def test_a_teachers_encoder_stays(run_of, tune, training, tmp_path):
     new = {"hidden_dim": 12, "num_layers": 1, "num_heads": 2, "ffn_dim": 16, "conv_channels": 6}
     linear = {"name": "linear", "embedding_dim": 6}
