@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,3 +132,77 @@ def test_scoring_needs_no_torch(place):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=place, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method=plda",), "--method plda and --plda FILE go together"),
+        (("--plda=plda",), "--method plda and --plda FILE go together"),
+        (("--num-utts=ark:n", "--no-length-norm"), "--length-norm and --num-utts: for --method plda only"),
+        (("--plda-length-norm=none",), "--plda-length-norm: for --method plda only"),
+        (("--enroll-mode=max",), "--enroll-mode is for models: give --enroll-spk2utt or --test-spk2utt"),
+        (("--method=plda", "--plda=p", "--num-utts=ark:n", "--enroll-spk2utt=s"), "--enroll-spk2utt tells the numbers"),
+        (("--missing-list=m",), "--missing-list goes with --missing skip"),
+        (("--method=euclid",), "'euclid' is not one of"),
+    ],
+)
+def test_options_that_do_not_go_together(svtk_main, place, words, message):
+    done = svtk_main("score", *words, place / "trials", f"scp:{place}/e.scp", f"scp:{place}/e.scp", "-")
+    assert (done.code, done.stdout) == (2, "") and message in " ".join(done.stderr.split())
+
+
+def test_models_plda_and_policies(svtk_main, place, monkeypatch, caplog):
+    monkeypatch.chdir(place)
+    rng = np.random.default_rng(0)
+    with TableWriter("ark:train.ark") as writer:
+        for i in range(60):
+            writer.write(f"t{i}", (rng.normal(size=2) + 3 * np.array([i % 7, i % 5])).astype(np.float32))
+    (place / "utt2spk").write_text("".join(f"t{i} s{i % 35}\n" for i in range(60)))
+    done = svtk_main(
+        "train-plda", "--mean-out=mean.vec", "--lda-out=lda", "--lda-dim=2", "utt2spk", "ark:train.ark", "plda"
+    )
+    assert done.code == 0, done.stderr
+    (place / "spk2utt").write_text("m a b\nn c\n")
+    (place / "trials").write_text("m d target\nn d\tnontarget\nm gone nontarget\nn c target\nm d target\n")
+    words = ("score", "--method=plda", "--plda=plda", "--mean=mean.vec", "--transform=lda", "--enroll-spk2utt=spk2utt")
+    files = ("trials", "scp:e.scp", "ark:e.ark", "scores")
+    done = svtk_main(*words, *files)
+    assert done.code == 1 and "trials:3: 1 test key(s) are not in ark:e.ark; found 'gone'" in done.stderr
+    written = {}
+    for mode in ("mean", "score-mean", "max"):
+        done = svtk_main(*words, "--enroll-mode", mode, "--missing=skip", "--missing-list=missing", *files)
+        assert (done.code, done.stdout) == (0, ""), done.stderr
+        assert "1 trial(s) with the same utterance on both sides, the first in line 4, 'n c'" in caplog.text
+        written[mode] = (place / "scores").read_text().splitlines()
+        assert [line.split()[:2] for line in written[mode]] == [["m", "d"], ["n", "d"], ["n", "c"], ["m", "d"]]
+        assert (place / "missing").read_text() == "gone test\n"
+    assert len({lines[0] for lines in written.values()}) == 3  # m is of two utterances
+    assert len({lines[1] for lines in written.values()}) == 1  # n of one
+    done = svtk_main(*words, "--missing=skip", "--duplicates=error", *files)
+    assert done.code == 1 and "trials:5: 1 trial(s) stand there already; found the pair of line 1" in done.stderr
+    done = svtk_main(*words, "--missing=skip", "--same-utterance=error", *files)
+    assert done.code == 1 and "the same utterance on both sides: line 4, 'n c'" in done.stderr
+    done = svtk_main(*words, "--mean=-", "-", *files[1:])
+    assert done.code == 1 and "TRIALS and --mean cannot both be stdin" in done.stderr
+
+
+def test_parts_of_the_list_make_the_whole(svtk_main, place, monkeypatch):
+    """run_jobs.sh and cat, for any number of jobs and threads: the same bytes."""
+    monkeypatch.chdir(place)
+    rng = np.random.default_rng(0)
+    with TableWriter("ark:big.ark") as writer:
+        for i in range(50):
+            writer.write(f"u{i}", rng.normal(size=40).astype(np.float32))
+    pairs = rng.integers(0, 50, (501, 2))
+    (place / "trials").write_text("".join(f"u{e} u{t} {'non' * int(e != t)}target\n" for e, t in pairs))
+    assert svtk_main("score", "trials", "ark:big.ark", "ark:big.ark", "whole").code == 0
+    run_jobs = str(Path(__file__).parents[2] / "bin" / "run_jobs.sh")
+    score = [sys.executable, "-m", "svtk", "score", "--num-threads=2", "SPLIT", "ark:big.ark", "ark:big.ark"]
+    options = ["--nj", "3", "--merge", "scores.JOB", "--check", "lines"]
+    done = subprocess.run(
+        [run_jobs, *options, "trials", "log/score.JOB.log", *score, "scores.JOB"], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "scores").read_bytes() == (place / "whole").read_bytes()
+    assert len((place / "scores.3").read_text().splitlines()) == 167
