@@ -16,16 +16,17 @@ from svtk.cli._options import overrides_option
 @click.option("--duration", default=3.0, show_default=True, help="Seconds of audio to count MACs for.")
 @click.option(
     "--student",
-    metavar="MODEL_DIR|CONFIG",
+    metavar="MODEL_DIR|CONFIG|ENCODER",
     type=click.Path(exists=True),
-    help="The model whose encoder a backend's configuration stands on.",
+    help="The model, or pretrained encoder, that a backend's configuration stands on.",
 )
 @overrides_option
 @click.argument("source", metavar="MODEL_DIR|CONFIG", type=click.Path(exists=True))
 def command(as_json, duration, student, overrides, source):
     """Count parameters, MACs and activations of a model or a configuration, part by part.
 
-    CONFIG is a YAML file of distill, or of train-teacher with a new_model; one of train-backend with --student.
+    CONFIG is a YAML file of distill, or of train-teacher with a new_model; one of train-backend, or of train-teacher
+    on a pretrained encoder, with --student.
     """
     import json
 

@@ -44,7 +44,19 @@ def test_a_backend_on_a_student(svtk_main, student_dir):
         assert parts[-1]["parameters"] != alone[-1]["parameters"]
     done = svtk_main("describe", backend)
     assert done.code == 1
-    assert done.stderr == f"Error: {backend}: a backend without an encoder. To mend: name its student by --student\n"
+    assert done.stderr == f"Error: {backend}: a backend without an encoder. To mend: name its student, or encoder, by --student\n"
+
+
+def test_a_backend_on_a_pretrained_encoder(svtk_main, wavlm_dir, tmp_path):
+    """A configuration of train-teacher, on what --encoder takes."""
+    (tmp_path / "teacher.yaml").write_text(f"name: wavlm\nsource: {wavlm_dir}\n")
+    parts = []
+    for encoder in (wavlm_dir, tmp_path / "teacher.yaml"):
+        done = svtk_main("describe", "--json", "--student", encoder, CONF / "folder_teacher.yaml")
+        assert (done.code, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["window"] == 2.0
+        parts.append(json.loads(done.stdout)["parts"])
+    assert parts[0] == parts[1] and [part["name"] for part in parts[0]] == ["teacher", "backend"]
 
 
 def test_a_teacher_to_be_trained(svtk_main):
@@ -65,7 +77,7 @@ def test_settings(svtk_main, student_dir):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("batch_size: 3\n", "no student here; expected a MODEL_DIR or a configuration of svtk distill"),
+        ("batch_size: 3\n", "no student here; expected a MODEL_DIR, or a configuration of distill, of train-teacher or"),
         ("student: {name: sv_mixer, layers: 3}\n", "unknown key 'student.layers'. To mend: did you mean 'num_layers'?"),
         ("student: {name: sv_mixer}\nbatchsize: 3\n", "unknown key 'batchsize'. To mend: did you mean 'batch_size'?"),
         ("new_model: {}\nbackend: {name: linear}\nlrr: 3\n", "unknown key 'lrr'. To mend: did you mean 'lr'?"),
