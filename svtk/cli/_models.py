@@ -39,7 +39,7 @@ def open_model(source: str, student: str | None = None, overrides: Sequence[str]
     if "backend" not in mapping:
         raise ConfigError("no student here", path=source, expected=_DESCRIBED)
     if "new_model" not in mapping and student is None:
-        raise ConfigError("a backend without an encoder", path=source, mend="name its student, or encoder, by --student")
+        raise ConfigError("a backend without an encoder", path=source, mend="name a student or encoder by --student")
     from svtk.models.teacher import teacher_spec
     from svtk.teachers import wavlm
     from svtk.train.teacher import TeacherConfig
