@@ -89,6 +89,8 @@ def test_embeddings_for_the_plda_you_have(recipe, monkeypatch):
     monkeypatch.chdir(recipe)
     scores = [np.loadtxt(f"exp/test/{name}", usecols=2) for name in ("dot_products", "scores")]
     np.testing.assert_allclose(scores[0], scores[1] * 6, rtol=1e-3, atol=1e-4)  # embeddings of 6
+    ratios = [np.loadtxt(f"exp/test/{name}", usecols=2) for name in ("plda_scores", "svtk_plda_scores")]
+    np.testing.assert_allclose(ratios[0], ratios[1], rtol=1e-4, atol=1e-4)
     means = [vectors(f"ark:exp/train/{name}.ark") for name in ("spk", "svtk_spk")]
     assert list(means[0]) == list(means[1]) == ["s0", "s1", "s2", "s3"]
     for spk in means[0]:
