@@ -28,7 +28,7 @@ def _recording(utterance: Utterance, verified: bool) -> Recording:
     if duration is None and utterance.start == 0 and utterance.end is None and (verified or is_pipe(wav)):
         duration = utterance.duration
     num_samples = count_samples(wav, utterance.utt) if duration is None else round(duration * SAMPLE_RATE)
-    kind, name = ("command", wav.rstrip()[:-1].strip()) if is_pipe(wav) else ("file", wav)
+    kind, name = _source(wav)
     sources = [AudioSource(type=kind, channels=[0], source=name)]
     return Recording(utterance.recording, sources, SAMPLE_RATE, num_samples, num_samples / SAMPLE_RATE)
 
@@ -93,8 +93,8 @@ def load_cuts(data_dir: str | os.PathLike) -> CutSet:
     in memory only.
 
     Raises:
-        DataError: as :func:`write_cuts`; also a manifest that is damaged, or holds other than windows into
-            recordings of 16 kHz that are files or commands.
+        DataError: as :func:`write_cuts`; also a manifest that is damaged, holds other than windows into
+            recordings of 16 kHz that are files or commands, or is of other data.
         AudioError: as :func:`write_cuts`.
     """
     path = Path(data_dir)
@@ -113,11 +113,45 @@ def load_cuts(data_dir: str | os.PathLike) -> CutSet:
                     expected="a MonoCut of at most one speaker into a 16 kHz recording that is a file or a command",
                     mend="remove the manifest; it is made again",
                 )
+        _require_agreement(path, cuts)
         return cuts
     if path.is_dir() and not os.access(path, os.W_OK):
         logging.info("%s cannot be written to: its manifest is made in memory", path)
         return CutSet.from_cuts(_make_cuts(read_data_dir(path)))
     return write_cuts(path).to_eager()
+
+
+def _require_agreement(path: Path, cuts: CutSet) -> None:
+    """Kaldi files that were put in place with their old times (rsync, ``cp -p``) do not look newer than the manifest.
+
+    Raises:
+        DataError: the manifest holds other utterances, speakers, audio or times than the Kaldi files.
+    """
+    wanted = {u.utt: u for u in read_data_dir(path).utterances}
+    what = None
+    for cut in cuts:
+        u = wanted.pop(cut.id, None)
+        if u is None or not _is_of(cut, u):
+            what = f"utterance {cut.id!r} is not in utt2spk, or not the same there"
+            break
+    if what is None and wanted:
+        what = f"utterance {next(iter(wanted))!r} is missing"
+    if what is not None:
+        mend = "remove it, it is made again; svtk validate-data tells all differences"
+        raise DataError(f"the manifest is not that of the Kaldi files: {what}", path=path / MANIFEST, mend=mend)
+
+
+def _is_of(cut: MonoCut, u: Utterance) -> bool:
+    source = cut.recording.sources[0]
+    spk = cut.supervisions[0].speaker if cut.supervisions else None
+    is_as_long = u.end is None or abs(cut.duration - (u.end - u.start)) <= 2 * END_TOLERANCE
+    is_there = is_as_long and round((cut.start - u.start) * SAMPLE_RATE) == 0
+    return is_there and spk == u.spk and (source.type, source.source) == _source(u.wav)
+
+
+def _source(wav: str) -> tuple[str, str]:
+    """Type and name of the source that stands for a line of wav.scp."""
+    return ("command", wav.rstrip()[:-1].strip()) if is_pipe(wav) else ("file", wav)
 
 
 def _is_ours(cut: object) -> bool:

@@ -64,6 +64,33 @@ def test_a_pipe_is_measured_when_its_duration_is_unknown(data_dir):
     assert [c.duration for c in write_cuts(data_dir)] == [1.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("wav.scp", "ann-1 /other/a.wav\nbob-1 cat b.wav |\n", "utterance 'ann-1' is not in utt2spk, or not the same"),
+        ("utt2spk", "ann-1 ann\nbob-1 ann\n", "utterance 'bob-1' is not in utt2spk, or not the same"),
+        ("segments", "ann-1 ann-1 0.25 0.75\nbob-1 bob-1 0 0.5\n", "utterance 'ann-1' is not in"),
+        ("segments", "ann-1 ann-1 0 1\nbob-1 bob-1 0 0.4\n", "utterance 'bob-1' is not in"),
+    ],
+)
+def test_a_manifest_of_other_data_that_does_not_look_older(data_dir, name, text, message):
+    """As after ``rsync -a`` from where an older preparation lies."""
+    write_cuts(data_dir)
+    for other in ("spk2utt", "utt2dur", "spk2gender"):
+        (data_dir / other).unlink()
+    (data_dir / name).write_text(text)
+    later(data_dir / name, -1000)
+    with pytest.raises(DataError, match=f"cuts.jsonl.gz: the manifest is not that of the Kaldi files: {message}"):
+        load_cuts(data_dir)
+
+
+def test_a_manifest_that_lacks_an_utterance(data_dir):
+    made = list(write_cuts(data_dir))
+    cuts.CutSet.from_cuts(made[1:]).to_file(data_dir / "cuts.jsonl.gz")
+    with pytest.raises(DataError, match="not that of the Kaldi files: utterance 'ann-1' is missing"):
+        load_cuts(data_dir)
+
+
 def test_segments_share_their_recording(data_dir):
     segment(data_dir, "ann-1-x ann-1 0.1 0.35", "ann-1-y ann-1 0.35 1.005", "ann-2-z bob-1 0 0.5")
     made = list(load_cuts(data_dir))
@@ -230,7 +257,9 @@ def test_a_manifest_of_others_runs_nothing_without_pipes(data_dir, monkeypatch):
 
     rewrite(data_dir / "cuts.jsonl.gz", commands)
     monkeypatch.setenv("SVTK_NO_PIPES", "1")
-    for item in map(locate, load_cuts(data_dir)):
+    with pytest.raises(DataError, match="not that of the Kaldi files"):
+        load_cuts(data_dir)
+    for item in map(locate, cuts.CutSet.from_file(data_dir / "cuts.jsonl.gz")):
         with pytest.raises(AudioError, match="input pipes are refused"):
             read_audio(item.wav, utt=item.utt)
     assert not (data_dir / "ran").exists()
