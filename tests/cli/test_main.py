@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -109,6 +111,20 @@ def test_a_bug_is_not_dressed_up(monkeypatch, capsys):
     )
     with pytest.raises(ZeroDivisionError):
         module.main()
+
+
+@pytest.mark.parametrize(("words", "name"), [([], "click"), (["describe", "conf/demo_distill_sv_mixer.yaml"], "yaml")])
+def test_a_python_without_the_requirements(tmp_path, words, name):
+    """A fresh clone whose user has not installed anything."""
+    root = Path(__file__).resolve().parents[2]
+    if name != "click":
+        (tmp_path / "click").symlink_to(Path(click.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{tmp_path}"}
+    words = [sys.executable, "-S", "-m", "svtk", *words]
+    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {sys.executable} has no module {name!r}. To mend: install svtk into it")
+    assert done.stderr.count("\n") == 1
 
 
 def test_status_that_a_verb_asks_for(monkeypatch, capsys):
