@@ -21,6 +21,7 @@ from svtk.kaldi.trials import LABELS, TrialLayout, malformed_trial
 __all__ = ["KeyIndex", "Pairs", "parse_scores", "parse_trials", "read_score_blocks", "score_blocks", "trial_blocks"]
 
 _BYTES = 1 << 23  # of a block
+_LONGEST_LINE = 1 << 28  # bytes; a longer one means that this is no text
 _SPACE, _NEWLINE = 32, 10
 
 
@@ -141,7 +142,7 @@ def _line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int
     """Yield the number of a block's first line, counted from 1, and its whole lines; the last ends in a newline too.
 
     Raises:
-        DataError: the file cannot be opened, its command fails, or it is empty (*what*).
+        DataError: the file cannot be opened, its command fails, it is empty (*what*), or a line has no end.
     """
     first, begun = 1, []
     with open_rxfilename(rxfilename) as file:
@@ -149,6 +150,8 @@ def _line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int
             cut = data.rfind(b"\n") + 1
             if cut == 0:
                 begun.append(data)
+                if sum(map(len, begun)) > _LONGEST_LINE:
+                    raise DataError(f"a line of {_LONGEST_LINE} bytes or more", path=rxfilename, line=first)
                 continue
             text = b"".join([*begun, data[:cut]])
             begun = [data[cut:]] if cut < len(data) else []

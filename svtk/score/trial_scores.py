@@ -86,7 +86,7 @@ def score_trials(
     sides = read_sides(enroll, test, enroll_spk2utt, test_spk2utt, skip_missing=policies.missing == "skip")
     pairs_of, *unsound = build_scorer(method, *sides)
     shared = shared_pairs(*sides)
-    sides = [dataclasses.replace(side, rows=side.rows[:0]) for side in sides]  # prepared ones are elsewhere
+    sides = [dataclasses.replace(side, rows=np.empty((0, 0))) for side in sides]  # the scorer has its own
     indices = [side.index for side in sides]
     failed = False
 

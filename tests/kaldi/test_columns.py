@@ -73,6 +73,9 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
             read("exit 3 |")
     with pytest.raises(DataError, match="binary:3: not UTF-8"):
         pairs_of(tmp_path / "binary")
+    monkeypatch.setattr(columns, "_LONGEST_LINE", 1000)
+    with pytest.raises(DataError, match=r"zero \|:2: a line of 1000 bytes or more"):
+        pairs_of("echo a x; cat /dev/zero |")
 
 
 @pytest.mark.parametrize("size", [1, 40, 70, 1 << 20])

@@ -90,8 +90,10 @@ def test_tiles_and_threads_do_not_show(monkeypatch):
 def test_an_utterance_depends_on_no_other():
     rows, cohort = draw(40), draw(7000, seed=1)
     judge = Cohort(cohort, 50)
-    alone = np.vstack([judge.statistics(rows[i : i + 1]) for i in range(40)])
-    np.testing.assert_allclose(judge.statistics(rows), alone, atol=1e-7)
+    alone = np.vstack([judge.statistics(rows[i : i + 1], places=np.array([i])) for i in range(40)])
+    np.testing.assert_array_equal(judge.statistics(rows), alone)
+    elsewhere = np.vstack([judge.statistics(rows[i : i + 1]) for i in range(40)])
+    np.testing.assert_allclose(elsewhere, alone, atol=1e-7)
 
 
 def test_the_order_of_the_cohort_does_not_matter():
@@ -141,3 +143,14 @@ def test_rows_that_cannot_be():
     judge = Cohort(draw(9), 3, mean=np.ones(16))
     with pytest.raises(DataError, match="T: embedding 'b' is zero, NaN or infinite after the mean was subtracted"):
         judge.statistics(np.vstack([draw(1), np.ones((1, 16))]), ["a", "b"], "T")
+
+
+@pytest.mark.parametrize("places", [[], [0], [5, 517, 1029], [511, 512, 0, 513, 1024, 7], list(range(1300))])
+def test_every_row_has_its_place(places):
+    places = np.array(places, dtype=np.int64)
+    seen = []
+    for chosen, slots in module._tiles(places):
+        assert len(set(slots.tolist())) == len(slots) and (slots == places[chosen] % 512).all()
+        seen += chosen.tolist()
+    assert sorted(seen) == list(range(len(places)))
+    assert len(module._tiles(places)) == max(np.bincount(places % 512), default=0)

@@ -90,6 +90,21 @@ def test_blocks_do_not_show(place, tmp_path, monkeypatch, lines):
     assert (tmp_path / "n").read_text() == expected
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_of_the_scores_make_the_whole(place, tmp_path, monkeypatch, method):
+    """Whatever other utterances a part names; here tiles are lower than the tables."""
+    monkeypatch.setattr("svtk.score.cohort._UTTS", 8)
+    monkeypatch.setattr("svtk.score.cohort._CHUNK", 4)
+    normalize_scores(*ARGS, method=method, top_n=15)
+    whole, lines = (tmp_path / "n").read_text(), (tmp_path / "s").read_text().splitlines(keepends=True)
+    parts = ""
+    for part in (lines[:3], lines[3:50], lines[50:]):
+        (tmp_path / "s").write_text("".join(part))
+        normalize_scores(*ARGS, method=method, top_n=15)
+        parts += (tmp_path / "n").read_text()
+    assert parts == whole
+
+
 def test_statistics_once_per_utterance(place, monkeypatch):
     seen = []
     from svtk.score import cohort
