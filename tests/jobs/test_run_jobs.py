@@ -288,18 +288,26 @@ def test_a_runner_is_asked_for_no_more_than_kaldis_give(place):
     assert place.read("asked").splitlines() == ["log/a.log", "./work.sh", "in.scp", "out/e.txt"]
 
 
-def test_a_killed_run_is_taken_up_when_its_last_jobs_have_ended(place):
-    place.write("work.sh", WORK.replace("sed ", "[ $2 = out/e.1.txt ] || sleep 1.5; sed "))
-    process = subprocess.Popen(place.words("--nj", "2"), cwd=place.path, start_new_session=True)
+def wait_until(happened) -> None:
     deadline = time.monotonic() + 30
-    while not (place.path / "log/a.jobs/done.1").exists():
+    while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_killed_run_is_taken_up_when_its_last_jobs_have_ended(place):
+    wait = "for _ in {1..600}; do [ $2 = out/e.2.txt ] && [ ! -e go ] || break; sleep 0.1; done; sed "
+    place.write("work.sh", WORK.replace("sed ", wait))
+    process = subprocess.Popen(place.words("--nj", "2"), cwd=place.path, start_new_session=True)
+    wait_until((place.path / "log/a.jobs/done.1").exists)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = place("--nj", "2")
-    assert done.returncode == 0, done.stderr
-    assert "another run is at work here; waiting for its end" in done.stderr
+    (place.path / "ran").unlink()
+    with open(place.path / "stderr", "wb") as stderr:
+        again = subprocess.Popen(place.words("--nj", "2"), cwd=place.path, stderr=stderr)
+    wait_until(lambda: "another run is at work here; waiting for its end" in place.read("stderr"))
+    place.write("go", "")
+    assert again.wait(60) == 0, place.read("stderr")
     assert place.ran == []  # the job that outlived its runner ended well
     assert place.merged == place.result
 
