@@ -69,7 +69,7 @@ def test_wrong_usage_is_exit_2(args):
 def test_a_failure_is_exit_1_and_one_error_line(tmp_path):
     done = run("compute-metrics", "scores", "trials", cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "Error: scores: cannot read: No such file or directory\n"
+    assert done.stderr == "Error: scores: cannot open: No such file or directory\n"
 
 
 def call(monkeypatch, capsys, callback) -> tuple[int, str]:
@@ -133,12 +133,12 @@ def test_status_that_a_verb_asks_for(monkeypatch, capsys):
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
-    (tmp_path / "t").write_text("a a\n" * 50_000)
+    (tmp_path / "t").write_text("a b\n" * 50_000)
     program = (
         "import numpy as np\nfrom svtk.kaldi.tables import TableWriter\n"
-        "with TableWriter('ark:e') as writer:\n    writer.write('a', np.ones(4))\n"
+        "with TableWriter('ark:e') as writer:\n    for key in 'ab':\n        writer.write(key, np.ones(4))\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     command = f"'{sys.executable}' -m svtk score t ark:e ark:e - | head -n 1"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == "a a 1.000000\n" and done.stderr == ""
+    assert done.stdout == "a b 1.000000\n" and done.stderr == ""
