@@ -365,5 +365,6 @@ class SpeakerBrain(sb.Brain):
                 path=self.checkpointer.checkpoints_dir,
                 mend="remove the directory to start afresh",
             ) from error
+        self.step = 0  # SpeechBrain brings back the last step of the epoch that was saved at its end
         if self.state.epoch:
             log.info("resuming after epoch %d", self.state.epoch)

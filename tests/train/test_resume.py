@@ -46,6 +46,19 @@ def test_stopped_by_an_error_and_resumed(whole, distil, tmp_path, monkeypatch, c
     assert_same_training(tmp_path / "m", whole)
 
 
+@pytest.mark.parametrize("stopped_in", [2, 3])
+def test_resumed_where_the_rate_changes_with_every_step(distil, tmp_path, monkeypatch, stopped_in, stop_at):
+    """In the warm-up and on the way down."""
+    settings = ("schedule=cosine", "warmup_epochs=2", "max_epochs=3", "margin_warmup_epochs=3")
+    distil(tmp_path / "whole", *settings)
+    stop_at(stopped_in, 2, stop)
+    with pytest.raises(Stop):
+        distil(tmp_path / "m", *settings)
+    monkeypatch.undo()
+    distil(tmp_path / "m", *settings)
+    assert_same_training(tmp_path / "m", tmp_path / "whole")
+
+
 @pytest.mark.parametrize(("epoch", "step"), [(1, 2), (2, 3)])
 def test_killed_and_resumed(whole, distil, tmp_path, monkeypatch, killed, epoch, step, stop_at, kill):
     def work():
