@@ -7,6 +7,7 @@ under its name when it is whole, by rename.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -222,7 +223,7 @@ class PartFile(Output):
         keep: abandoned, ``FILE.part`` stays.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it cannot be opened, or another process is writing it.
     """
 
     def __init__(self, path: str | os.PathLike, *, offset: int = 0, keep: bool = False):
@@ -231,12 +232,34 @@ class PartFile(Output):
         self._keep = keep
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.part, "r+b" if offset else "wb")  # noqa: SIM115
+            file = self._locked()
             file.truncate(offset)
             file.seek(offset)
         except OSError as error:
             raise DataError(f"cannot write: {error.strerror or error}", path=path) from error
         super().__init__(file, str(path))
+
+    def _locked(self) -> BinaryIO:
+        """``FILE.part`` opened, and this process alone at it.
+
+        Raises:
+            DataError: another process writes it.
+        """
+        while True:
+            file = os.fdopen(os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.part)):
+                    return file
+            except FileNotFoundError:
+                pass
+            except BlockingIOError:
+                file.close()
+                mend = "wait for its end, or write to another name"
+                raise DataError("another process is writing this file", path=self.path, mend=mend) from None
+            except OSError:  # a file system without locks
+                return file
+            file.close()  # it took its final name, or went, before it was locked
 
     def close(self) -> None:
         """All is written, but not yet under its name."""

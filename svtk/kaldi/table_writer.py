@@ -38,7 +38,7 @@ class TableWriter:
         fingerprint: names what is being written, for ``resume``.
 
     Raises:
-        DataError: malformed wspecifier, or the file cannot be written.
+        DataError: malformed wspecifier, or the file cannot be written or is being written by another process.
     """
 
     def __init__(self, wspecifier: str, *, compression: str = "none", resume: bool = False, fingerprint: Any = None):
@@ -111,9 +111,8 @@ class _Archive:
             if part.exists() and self._note.exists() and self._note.read_text(encoding="utf-8") == note:
                 self._offset = self._whole_entries(part)
                 return PartFile(ark, offset=self._offset, keep=True)
-            self._note.unlink(missing_ok=True)
-            archive = PartFile(ark, keep=True)
-            self._note.write_text(note, encoding="utf-8")  # only now: it never stands beside another run's entries
+            archive = PartFile(ark, keep=True)  # first: it is refused, and empties what an earlier run left
+            self._note.write_text(note, encoding="utf-8")
             return archive
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot write: {error}", path=ark) from error

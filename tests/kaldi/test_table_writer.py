@@ -199,6 +199,24 @@ def test_the_script_file_may_go_to_stdout_or_a_pipe(tmp_path, capfdbinary):
         write(f"ark,scp:{tmp_path}/c.ark,| exit 3", {"v": VECTOR})
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_do_not_write_one_archive(tmp_path, resume):
+    """As when a command is started twice: the second is refused, the first ends well."""
+    wspecifier = f"ark,scp:{tmp_path}/a.ark,{tmp_path}/a.scp"
+    with TableWriter(wspecifier, resume=resume, fingerprint=1) as writer:
+        writer.write("v", VECTOR)
+        with pytest.raises(DataError, match=r"a\.ark: another process is writing this file"):
+            TableWriter(wspecifier, resume=resume, fingerprint=1)
+        with pytest.raises(DataError, match="another process"):
+            TableWriter(wspecifier, resume=resume, fingerprint=2)
+        assert (tmp_path / "a.ark.part.json").exists() == resume
+        writer.write("m", MATRIX)
+    same(read(f"scp:{tmp_path}/a.scp"), {"v": VECTOR, "m": MATRIX})
+    with TableWriter(wspecifier, resume=resume, fingerprint=1) as writer:  # afterwards it may
+        writer.write("m", MATRIX)
+    same(read(f"ark:{tmp_path}/a.ark"), {"m": MATRIX})
+
+
 def test_one_file_per_key(tmp_path):
     (tmp_path / "s").write_text(f"v {tmp_path}/new/v 1\nm {tmp_path}/m\np | cat > {tmp_path}/p\n")
     for options in ("", ",t"):
