@@ -175,16 +175,17 @@ def _words(path: str | os.PathLike, first: int, text: bytes, width: int) -> tupl
             plain = len(text.decode().split()) == len(text.split())  # no white space beyond ASCII's
         except UnicodeDecodeError as error:
             raise DataError("not UTF-8 text", path=path, line=first + text.count(b"\n", 0, error.start)) from error
-    found = _single_spaced(text, width) if plain else None
+    data = np.frombuffer(text, np.uint8)
+    found = _single_spaced(data, np.flatnonzero(data <= _SPACE), width) if plain else None
     if found is None:
         lines = [" ".join(line.split()) for line in text.decode().split("\n")]
-        found = _single_spaced("\n".join(lines).encode(), width)
+        data = np.frombuffer("\n".join(lines).encode(), np.uint8)  # other control characters are part of a word
+        found = _single_spaced(data, np.flatnonzero((data == _SPACE) | (data == _NEWLINE)), width)
     return found
 
 
-def _single_spaced(text: bytes, width: int) -> tuple[np.ndarray, np.ndarray] | None:
-    data = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(data <= _SPACE)
+def _single_spaced(data: np.ndarray, ends: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Data and ends of words, where these are *width* to a line with single spaces between; None: they are not."""
     if len(ends) % width or (np.diff(ends, prepend=-1) < 2).any():
         return None
     marks = data[ends].reshape(-1, width)

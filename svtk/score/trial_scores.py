@@ -40,12 +40,13 @@ class Policies:
 @dataclasses.dataclass(frozen=True)
 class _Scored:
     """A block of trials: ``missing`` keys of either side with the lines they first stand in; the ``lines`` to write,
-    of ``num_scores`` trials; how many of these have the same utterance on both sides, and the first of them; and,
-    if asked for, what tells pairs apart and where they stand, int64 (K,) each."""
+    of ``num_scores`` trials; ``num_skipped``; how many have the same utterance on both sides, and the first of them;
+    and, if asked for, what tells pairs apart and in which lines they stand, int64 (K,) each."""
 
     missing: list[dict[str, int]]
     lines: memoryview = memoryview(b"")
     num_scores: int = 0
+    num_skipped: int = 0
     num_same: int = 0
     first_same: str = ""
     codes: np.ndarray | None = None
@@ -96,24 +97,26 @@ def score_trials(
         missing = [_missing(pairs, side, found < 0, first) for side, found in enumerate(rows)]
         if failed or (any(missing) and policies.missing == "error"):
             return _Scored(missing)
-        numbers = first + np.arange(len(pairs))
+        there = (rows[0] >= 0) & (rows[1] >= 0)
+        numbers = first + np.flatnonzero(there)  # lines
         if any(missing):
-            there = (rows[0] >= 0) & (rows[1] >= 0)
-            pairs, numbers, rows = pairs.chosen(there), numbers[there], tuple(found[there] for found in rows)
+            pairs, rows = pairs.chosen(there), tuple(found[there] for found in rows)
         for found, bad, side in zip(rows, unsound, sides, strict=True):
             bad.check(found, side.table)
-        scores = pairs_of(*rows)
-        if not (finite := np.isfinite(scores)).all():
-            bad = int(np.argmin(finite))
-            raise DataError(f"the score of {' '.join(pairs[bad])!r} is not finite", path=trials, line=int(numbers[bad]))
+        values = pairs_of(*rows)
+        if not (finite := np.isfinite(values)).all():
+            place = int(np.argmin(finite))
+            what = f"the score of {' '.join(pairs[place])!r} is not finite"
+            raise DataError(what, path=trials, line=int(numbers[place]))
         same = np.flatnonzero(shared(*rows))
         first_same = f"line {numbers[same[0]]}, {' '.join(pairs[int(same[0])])!r}" if same.size else ""
+        result = _Scored(missing, pairs.lines(values), len(pairs), len(there) - len(pairs), len(same), first_same)
         if policies.duplicates == "keep":
-            return _Scored(missing, pairs.lines(scores), len(pairs), len(same), first_same)
+            return result
         codes = rows[0].astype(np.int64) * len(indices[1]) + rows[1]
-        return _Scored(missing, pairs.lines(scores), len(pairs), len(same), first_same, codes, numbers)
+        return dataclasses.replace(result, codes=codes, numbers=numbers)
 
-    num_scores = num_same = 0
+    num_scores = num_skipped = num_same = 0
     first_same = ""
     missing: list[dict[str, int]] = [{}, {}]
     seen = []
@@ -133,6 +136,7 @@ def score_trials(
             if block.codes is not None:
                 seen.append((block.codes, block.numbers))
             num_scores += block.num_scores
+            num_skipped += block.num_skipped
             output.write(block.lines)
         if failed:
             raise _missing_error(missing, sides, trials)
@@ -145,8 +149,10 @@ def score_trials(
             write_text(policies.missing_list, lines)
     for keys, side in zip(missing, sides, strict=True):
         if keys:
-            what = f"{len(keys)} {side.what} key(s) are not in {side.name} and their trials are left out"
+            what = f"{len(keys)} {side.what} key(s) are not in {side.name}"
             log.warning("%s: %s: %s", trials, what, _examples(list(keys)))
+    if num_skipped:
+        log.warning("%s: %d of %d trials are left out", trials, num_skipped, num_skipped + num_scores)
     if num_same:
         what = "trial(s) with the same utterance on both sides, the first in"
         log.warning("%s: %d %s %s", trials, num_same, what, first_same)

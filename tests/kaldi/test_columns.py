@@ -16,6 +16,7 @@ TRIALS = {
     "unlabelled": "a x\nbb y\na yyy",
     "tabs and more": "a\tx  target\n bb   y nontarget \r\na\x0by 0\n",
     "beyond ASCII": "é x\nbb\u00a0ÿ\na\u2003yyy\n",
+    "control characters": "a\x01b x\nbb\x7f y\x1cbb y\x02\n".replace("\x1c", "\n"),
     "keys like labels": "1 x target\n0 y nontarget\n",
 }
 SCORES = "".join(f"e{i % 3} t{i} {i / 7 - 1:.6f}\n" for i in range(10))
@@ -81,7 +82,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [1, 40, 70, 1 << 20])
 def test_scores_as_they_are_read_whole(tmp_path, monkeypatch, size):
     monkeypatch.setattr(columns, "_BYTES", size)
-    (tmp_path / "s").write_text(SCORES.replace(" 0.1", " +.1").replace("e1 t7", "e1\tt7 "))
+    (tmp_path / "s").write_text(SCORES.replace(" 0.1", " +.1").replace("e2", "e\x01").replace("e1 t7", "e1\tt7 "))
     whole, found = read_scores(tmp_path / "s"), list(read_score_blocks(tmp_path / "s"))
     assert sum((block.keys(0) for _, block, _ in found), []) == whole.enroll
     assert sum((block.keys(1) for _, block, _ in found), []) == whole.test

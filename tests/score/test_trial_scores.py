@@ -101,8 +101,9 @@ def test_missing_keys_skipped(monkeypatch, caplog, size):
     scored(policies=Policies(missing="skip", missing_list="missing"))
     assert Path("scores").read_text() == "a x 0.600000\nb x 0.800000\n"
     assert Path("missing").read_text() == "q enroll\nn test\n"
-    assert "1 enrolment key(s) are not in ark:e and their trials are left out: 'q'" in caplog.text
-    assert "1 test key(s) are not in ark:e and their trials are left out: 'n'" in caplog.text
+    assert "1 enrolment key(s) are not in ark:e: 'q'" in caplog.text
+    assert "1 test key(s) are not in ark:e: 'n'" in caplog.text
+    assert "trials: 4 of 6 trials are left out" in caplog.text
     Path("trials").write_text("a n\n")
     with pytest.raises(DataError, match="trials: no trial has embeddings on both sides"):
         scored(policies=Policies(missing="skip"))
