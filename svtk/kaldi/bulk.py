@@ -20,19 +20,23 @@ __all__ = ["read_at_offsets", "read_run"]
 
 _PIECE = 1 << 24  # bytes read at a time
 _LONGEST_KEY = 4096  # bytes
+_LONGEST_VECTOR = 1 << 20  # bytes
 _SEEK = 1 << 16  # bytes between two vectors that are rather passed over than read
 _KINDS = {b"FV": np.dtype("<f4"), b"DV": np.dtype("<f8")}
 _HEADER_SIZE = 10  # "\0BFV \4" and an int32
 
 
 def _header(data: bytes, start: int) -> tuple[bytes, np.dtype, int] | None:
-    """The bytes before a vector's values that stand at *start*, the values' type and their number; None: others do."""
+    """The bytes before a vector's values that stand at *start*, the values' type and their number.
+
+    None where others stand there, or the number is one that only damage explains.
+    """
     header = data[start : start + _HEADER_SIZE]
     kind = _KINDS.get(header[2:4])
     if len(header) < _HEADER_SIZE or header[:2] != b"\0B" or kind is None or header[4:6] != b" \4":
         return None
     dim = int.from_bytes(header[6:], "little", signed=True)
-    return (header, kind, dim) if dim > 0 else None
+    return (header, kind, dim) if 0 < dim * kind.itemsize <= _LONGEST_VECTOR else None
 
 
 def _keys(raw: list[bytes]) -> list[str] | None:
@@ -142,7 +146,7 @@ def read_at_offsets(entries: Mapping[str, str]) -> np.ndarray | None:
                     if vectors is None:
                         return None
                     rows[[row for _, row in run]] = np.frombuffer(vectors, kind).reshape(-1, dim)
-        except (OSError, DataError, OverflowError):
+        except (OSError, DataError, OverflowError, MemoryError):
             return None
     return rows
 

@@ -96,3 +96,14 @@ def test_what_is_wrong_is_named_as_ever(tmp_path, monkeypatch, rows, piece, form
     (tmp_path / "m").write_bytes(b"")
     with pytest.raises(DataError, match="the table is empty"):
         read_vectors(form.format(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["ark:{}/m", "ark:cat {}/m |", "scp:{}/m.scp"])
+def test_a_damaged_size_is_no_memory(tmp_path, rows, form):
+    whole = bytearray((tmp_path / "e.ark").read_bytes())
+    start = whole.index(b"\0BFV \4") + 6
+    whole[start : start + 4] = (1 << 30).to_bytes(4, "little")
+    (tmp_path / "m").write_bytes(whole)
+    (tmp_path / "m.scp").write_text((tmp_path / "e.scp").read_text().replace("e.ark", "m"))
+    with pytest.raises(DataError, match=r"damaged archive at key '.*0', offset \d+: the file ends \d+ byte"):
+        read_vectors(form.format(tmp_path))
