@@ -89,9 +89,12 @@ data=${data:-data/$corpus}
 exp=${exp:-exp/$corpus}
 [ "$corpus" != demo ] || corpus_dir=${corpus_dir:-$data/corpus}
 
-# True when stage $1 is to be run; says what it does and what it reads and writes.
+# True when stage $1 is to be run.
+runs() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
+
+# The same; says what it does and what it reads and writes.
 stage() {
-  [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] || return 1
+  runs "$1" || return 1
   log "stage $1: $2"
 }
 
@@ -265,6 +268,14 @@ how=(--seed "$seed" --device "$device")
 # Job arrays give the same for every --nj, since --num-threads is the same: it would change the last digits.
 arrays=(--nj "$nj" --cmd "$cmd" --num-threads "$num_threads")
 
+# All configurations are there, before hours are spent on the first.
+if runs 4; then conf teacher > /dev/null; fi
+if runs 5; then for name in "${students[@]}"; do conf "distill_$name" > /dev/null; done; fi
+if runs 6; then
+  [ "$backend" = none ] || conf "backend_$backend" > /dev/null
+  [ "$lmft" = false ] || conf lmft > /dev/null
+fi
+
 if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and its targets (→ $exp/targets)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   config=$(conf teacher)
@@ -291,7 +302,6 @@ if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
     need 4 "$exp/targets/targets.json"
     taught=(--targets "$exp/targets")
   fi
-  for name in "${students[@]}"; do config=$(conf "distill_$name"); done  # all are there, before hours are spent on the first
   for name in "${students[@]}"; do
     config=$(conf "distill_$name")
     $train_cmd "$exp/log/distill_$name.log" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \

@@ -220,10 +220,18 @@ class TestStages:
         assert commands(stderr) == ["score"] * 4 + ["compute-metrics"] * 4 + ["report"]
         assert all(len(read_scores(where / "exp" / name / "eval_test/scores")) == 40 for name in SYSTEMS)
 
-    def test_a_student_without_a_configuration_is_refused(self, where):
-        status, _, stderr = run(where, "--stage", "5", "--stop-stage", "5", "--student", "sv_mixer no_such")
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            (["--student", "sv_mixer no_such"], "distill_no_such"),
+            (["--backend", "no_such"], "backend_no_such"),
+            (["--conf-dir", "no_such"], "teacher"),
+        ],
+    )
+    def test_what_has_no_configuration_is_refused_before_hours_are_spent(self, where, options, name):
+        status, _, stderr = run(where, "--stage", "4", "--stop-stage", "6", *options)
         assert status == 1
-        assert "demo_distill_no_such.yaml: no such configuration" in stderr.splitlines()[-1]
+        assert f"demo_{name}.yaml: no such configuration" in stderr.splitlines()[-1]
         assert commands(stderr) == []
 
     def test_another_setting_in_the_same_place_is_refused(self, where):
