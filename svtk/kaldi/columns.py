@@ -20,7 +20,7 @@ from svtk.kaldi.trials import LABELS, TrialLayout, malformed_trial
 
 __all__ = ["KeyIndex", "Pairs", "parse_scores", "parse_trials", "read_score_blocks", "score_blocks", "trial_blocks"]
 
-_BYTES = 1 << 23  # of a block
+_BYTES = 1 << 24  # of a block
 _LONGEST_LINE = 1 << 28  # bytes; a longer one means that this is no text
 _SPACE, _NEWLINE = 32, 10
 
