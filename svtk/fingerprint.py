@@ -29,7 +29,10 @@ def sha256_of_files(files: Iterable[str | os.PathLike]) -> str:
     digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+            inner = hashlib.sha256()
+            while block := opened.read(1 << 20):
+                inner.update(block)
+            digest.update(inner.digest())
     return digest.hexdigest()
 
 

@@ -21,6 +21,9 @@ def test_of_files(tmp_path):
     expected = sha256(sha256(b"one").digest() + sha256(b"two").digest()).hexdigest()
     assert sha256_of_files(files) == expected
     assert sha256_of_files(reversed(files)) != expected
+    large = bytes(range(256)) * 10_000
+    (tmp_path / "large").write_bytes(large)
+    assert sha256_of_files([tmp_path / "large"]) == sha256(sha256(large).digest()).hexdigest()
     (tmp_path / "b").write_bytes(b"twO")
     assert sha256_of_files(files) != expected
     with pytest.raises(FileNotFoundError):
