@@ -11,7 +11,8 @@ import pytest
 
 from svtk.errors import DataError
 from svtk.kaldi.specifiers import parse_rspecifier, parse_wspecifier
-from svtk.kaldi.tables import COMPRESSION, ScpReader, TableWriter, read_numbers, read_table
+from svtk.kaldi.tables import COMPRESSION, ScpReader, read_numbers, read_table
+from table_files import write
 
 kaldi = pytest.importorskip("kaldi_native_io", reason="it has no wheel for this machine")
 # Its readers and writers that refuse to open are half made, and say so when they are collected.
@@ -46,12 +47,6 @@ AS_TYPED = [pytest.param(*form, id=name) for name, form in FORMS.items()]
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def write(wspecifier: str, rows: dict, **options) -> None:
-    with TableWriter(wspecifier, **options) as writer:
-        for key, row in rows.items():
-            writer.write(key, row)
 
 
 def kaldi_read(kind: str, rspecifier: str) -> dict:

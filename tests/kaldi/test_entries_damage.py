@@ -9,30 +9,12 @@ import numpy as np
 import pytest
 
 from svtk.errors import DataError
-from svtk.kaldi.tables import TableWriter, read_table
-
-VECTOR = np.array([1, 0.5, -2e-9], dtype=np.float32)
-MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def write(wspecifier: str, rows: dict[str, np.ndarray], **options) -> None:
-    with TableWriter(wspecifier, **options) as writer:
-        for key, row in rows.items():
-            writer.write(key, row)
-
-
-def read(rspecifier: str) -> dict[str, np.ndarray]:
-    return dict(read_table(rspecifier))
-
-
-def archive(tmp_path) -> bytes:
-    write(f"ark:{tmp_path}/whole", {"v": VECTOR, "m": MATRIX, "d": np.arange(3.0)})
-    return (tmp_path / "whole").read_bytes()
+from table_files import read, three_entries, write
 
 
 @pytest.mark.parametrize("through", ["ark:{}", "ark:cat {} |"])
 def test_every_cut_is_noticed(tmp_path, through):
-    data = archive(tmp_path)
+    data = three_entries(tmp_path / "whole")
     ends = {0, data.index(b"m \0B"), data.index(b"d \0B"), len(data)}
     cuts = range(len(data)) if through == "ark:{}" else (1, 3, 12, 20, len(data) - 1)
     for cut in cuts:

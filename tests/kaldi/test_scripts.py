@@ -9,20 +9,8 @@ import numpy as np
 import pytest
 
 from svtk.errors import DataError
-from svtk.kaldi.tables import ScpReader, TableWriter, read_array, read_table
-
-VECTOR = np.array([1, 0.5, -2e-9], dtype=np.float32)
-MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def write(wspecifier: str, rows: dict[str, np.ndarray], **options) -> None:
-    with TableWriter(wspecifier, **options) as writer:
-        for key, row in rows.items():
-            writer.write(key, row)
-
-
-def read(rspecifier: str) -> dict[str, np.ndarray]:
-    return dict(read_table(rspecifier))
+from svtk.kaldi.tables import ScpReader, read_array
+from table_files import MATRIX, VECTOR, read, write
 
 
 def test_ranges_are_kaldis_and_include_their_end(tmp_path):

@@ -6,25 +6,8 @@ import numpy as np
 import pytest
 
 from svtk.errors import DataError
-from svtk.kaldi.tables import ScpReader, TableWriter, read_table, read_vectors
-
-VECTOR = np.array([1, 0.5, -2e-9], dtype=np.float32)
-MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def write(wspecifier: str, rows: dict[str, np.ndarray], **options) -> None:
-    with TableWriter(wspecifier, **options) as writer:
-        for key, row in rows.items():
-            writer.write(key, row)
-
-
-def read(rspecifier: str) -> dict[str, np.ndarray]:
-    return dict(read_table(rspecifier))
-
-
-def archive(tmp_path) -> bytes:
-    write(f"ark:{tmp_path}/whole", {"v": VECTOR, "m": MATRIX, "d": np.arange(3.0)})
-    return (tmp_path / "whole").read_bytes()
+from svtk.kaldi.tables import ScpReader, TableWriter, read_vectors
+from table_files import MATRIX, VECTOR, read, three_entries, write
 
 
 def test_a_key_that_stands_twice(tmp_path):
@@ -41,7 +24,7 @@ def test_a_key_that_stands_twice(tmp_path):
 
 
 def test_permissive_reading_leaves_out_what_cannot_be_read(tmp_path, caplog):
-    data = archive(tmp_path)
+    data = three_entries(tmp_path / "whole")
     (tmp_path / "cut").write_bytes(data[:-1])
     assert list(read(f"ark,p:{tmp_path}/cut")) == ["v", "m"]
     (tmp_path / "s").write_text(f"v {tmp_path}/whole:2\nx {tmp_path}/nowhere:2\n")

@@ -14,26 +14,7 @@ import pytest
 
 from svtk.errors import DataError
 from svtk.kaldi.tables import TableWriter, read_table
-
-VECTOR = np.array([1, 0.5, -2e-9], dtype=np.float32)
-MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-def write(wspecifier: str, rows: dict[str, np.ndarray], **options) -> None:
-    with TableWriter(wspecifier, **options) as writer:
-        for key, row in rows.items():
-            writer.write(key, row)
-
-
-def read(rspecifier: str) -> dict[str, np.ndarray]:
-    return dict(read_table(rspecifier))
-
-
-def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
-    assert list(left) == list(right)
-    for key in left:
-        assert left[key].dtype == right[key].dtype
-        np.testing.assert_array_equal(left[key], right[key])
+from table_files import MATRIX, VECTOR, read, same, write
 
 
 @pytest.mark.parametrize("text", ["", ",t"])
