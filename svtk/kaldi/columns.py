@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from svtk.errors import DataError
 from svtk.kaldi.streams import open_rxfilename
+from svtk.kaldi.text import refuse_byte_order_mark
 from svtk.kaldi.trials import LABELS, TrialLayout, malformed_trial
 
 __all__ = ["KeyIndex", "Pairs", "parse_scores", "parse_trials", "read_score_blocks", "score_blocks", "trial_blocks"]
@@ -142,7 +143,8 @@ def _line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int
     """Yield the number of a block's first line, counted from 1, and its whole lines; the last ends in a newline too.
 
     Raises:
-        DataError: the file cannot be opened, its command fails, it is empty (*what*), or a line has no end.
+        DataError: the file cannot be opened, its command fails, it is empty (*what*), it begins with a byte order
+            mark, or a line has no end.
     """
     first, begun = 1, []
     with open_rxfilename(rxfilename) as file:
@@ -155,10 +157,13 @@ def _line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int
                 continue
             text = b"".join([*begun, data[:cut]])
             begun = [data[cut:]] if cut < len(data) else []
+            refuse_byte_order_mark(text, first, rxfilename)
             yield first, text
             first += text.count(b"\n")
         if begun:
-            yield first, b"".join([*begun, b"\n"])
+            text = b"".join([*begun, b"\n"])
+            refuse_byte_order_mark(text, first, rxfilename)
+            yield first, text
         elif first == 1:
             raise DataError(f"the {what} is empty", path=rxfilename)
 

@@ -18,6 +18,8 @@ TRIALS = {
     "beyond ASCII": "é x\nbb\u00a0ÿ\na\u2003yyy\n",
     "control characters": "a\x01b x\nbb\x7f y\x1cbb y\x02\n".replace("\x1c", "\n"),
     "keys like labels": "1 x target\n0 y nontarget\n",
+    "carriage returns": "a x target\r\nbb y\tnontarget \r\n a yyy 1\r",
+    "a mark that is not the first": "a\ufeff x\n\ufeffbb y\n",
 }
 SCORES = "".join(f"e{i % 3} t{i} {i / 7 - 1:.6f}\n" for i in range(10))
 
@@ -72,6 +74,10 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
             read(tmp_path / "nowhere")
         with pytest.raises(DataError, match="failed with exit status 3"):
             read("exit 3 |")
+        for text in ("\ufeffa x 1\n", "\ufeffa x 1"):
+            (tmp_path / "marked").write_text(text)
+            with pytest.raises(DataError, match="marked:1: it begins with a byte order mark"):
+                read(tmp_path / "marked")
     with pytest.raises(DataError, match="binary:3: not UTF-8"):
         pairs_of(tmp_path / "binary")
     monkeypatch.setattr(columns, "_LONGEST_LINE", 1000)
