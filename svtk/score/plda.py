@@ -15,6 +15,7 @@ import numpy as np
 
 from svtk.errors import DataError
 from svtk.kaldi.plda import Plda
+from svtk.score.cosine import cosine as inner_products
 from svtk.score.lda import class_sums, product_in_order, scatter_within, unsound
 
 __all__ = ["PldaScorer", "adapt_plda", "project", "project_scaled", "train_plda"]
@@ -225,14 +226,8 @@ class PldaScorer:
 
     def pairs(self, enroll_index: np.ndarray, test_index: np.ndarray) -> np.ndarray:
         """Ratios of chosen pairs: integers (T,) and (T,) → float64 (T,)."""
-        result = np.empty(len(enroll_index))
-        step = max(1, _BLOCK_VALUES // self.test.shape[1])
-        for start in range(0, len(result), step):
-            left, right = enroll_index[start : start + step], test_index[start : start + step]
-            products = np.einsum("td,td->t", self.enroll[left], self.test[right])
-            offsets = self.enroll_offset[left] + self.test_offset[right, self._kind[left]]
-            result[start : start + step] = products + offsets
-        return result
+        products = inner_products(self.enroll, self.test, enroll_index, test_index)
+        return products + (self.enroll_offset[enroll_index] + self.test_offset[test_index, self._kind[enroll_index]])
 
     def averaged(
         self, enroll: Callable[[np.ndarray], np.ndarray] | None, test: Callable[[np.ndarray], np.ndarray] | None
