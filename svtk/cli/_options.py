@@ -73,14 +73,6 @@ def _use_threads(_context: click.Context, _parameter: click.Parameter, num_threa
         torch.set_num_threads(num_threads)
 
 
-def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--valid``, ``--valid-trials`` and ``--noise`` of the training verbs."""
-    noise = click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
-    trials = click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
-    valid = click.option("--valid", required=True, type=existing_dir, help="Validation data directory.")
-    return valid(trials(noise(function)))
-
-
 def no_pipes_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--no-pipes``, which needs no argument of *function*: it holds for the whole process and its children."""
     return click.option(
@@ -97,3 +89,23 @@ def _refuse_pipes(_context: click.Context, _parameter: click.Parameter, no_pipes
         from svtk.kaldi.streams import refuse_pipes
 
         refuse_pipes()
+
+
+def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--valid``, ``--valid-trials`` and ``--noise`` of the training verbs, for :class:`svtk.train.run.Run`."""
+    noise = click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
+    trials = click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
+    valid = click.option("--valid", "valid_dir", required=True, type=existing_dir, help="Validation data directory.")
+    return valid(trials(noise(function)))
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--seed``, ``--device``, ``--num-threads``, ``--no-pipes`` and MODEL_DIR of the training verbs, for the Run too."""
+    model_dir = click.argument("model_dir", type=click.Path(file_okay=False))
+    return seed_option(device_option(num_threads_option(no_pipes_option(model_dir(function)))))
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """DATA_DIR, the validation and the run options: all that a :class:`svtk.train.run.Run` is made of."""
+    train_dir = click.argument("train_dir", metavar="DATA_DIR", type=existing_dir)
+    return validation_options(train_dir(run_options(function)))

@@ -2,15 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import (
-    config_options,
-    device_option,
-    existing_dir,
-    no_pipes_option,
-    num_threads_option,
-    seed_option,
-    validation_options,
-)
+from svtk.cli._options import config_options, existing_dir, run_options, validation_options
 
 
 @click.command(
@@ -22,12 +14,8 @@ from svtk.cli._options import (
 @validation_options
 @click.option("--teacher", help="Teacher (hub name, directory or YAML), run in the loop.")
 @click.option("--targets", type=existing_dir, help="Output of extract-targets, instead of a teacher in the loop.")
-@seed_option
-@device_option
-@num_threads_option
-@no_pipes_option
-@click.argument("model_dir", type=click.Path(file_okay=False))
-def command(config, overrides, train_dir, valid, valid_trials, teacher, targets, noise, seed, device, model_dir):
+@run_options
+def command(config, overrides, teacher, targets, **run):
     """Distill a student with its backend from a teacher (OS-KDFT).
 
     The student is written to MODEL_DIR; a rerun resumes, or finds it done.
@@ -38,5 +26,4 @@ def command(config, overrides, train_dir, valid, valid_trials, teacher, targets,
 
     if teacher and targets:
         raise click.UsageError("--teacher and --targets exclude each other")
-    run = Run(train_dir, valid, valid_trials, model_dir, noise, seed, device)
-    distill(load_config(config, overrides), run, teacher=teacher, targets=targets, path=config)
+    distill(load_config(config, overrides), Run(**run), teacher=teacher, targets=targets, path=config)
