@@ -100,7 +100,7 @@ def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--seed``, ``--device``, ``--num-threads``, ``--no-pipes`` and MODEL_DIR of the training verbs, for the Run too."""
+    """``--seed``, ``--device``, ``--num-threads``, ``--no-pipes`` and MODEL_DIR of the training verbs."""
     model_dir = click.argument("model_dir", type=click.Path(file_okay=False))
     return seed_option(device_option(num_threads_option(no_pipes_option(model_dir(function)))))
 
