@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from svtk.errors import DataError
+from svtk.kaldi.text import refuse_irregular_file
 
 __all__ = ["DATA_FILES", "NOT_TEXT", "ODD_ID", "DataFile", "DataFiles", "FileKind", "durations_in", "read_data_files"]
 
@@ -140,6 +141,7 @@ def durations_in(files: DataFiles, name: str) -> dict[str, float]:
 
 
 def _read(path: Path, kind: FileKind) -> DataFile:
+    refuse_irregular_file(path)
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -174,7 +176,7 @@ def read_data_files(path: str | Path) -> DataFiles:
     """Read those of :data:`DATA_FILES` that a directory has.
 
     Raises:
-        DataError: no such directory, or a file cannot be read.
+        DataError: no such directory, or a file is not a regular one or cannot be read.
     """
     path = Path(path)
     if not path.is_dir():

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from svtk.errors import DataError
-from svtk.kaldi.text import write_text
+from svtk.kaldi.text import refuse_irregular_file, write_text
 
 __all__ = ["DataDir", "Utterance", "read_data_dir", "read_map", "write_data_dir"]
 
@@ -48,8 +48,9 @@ def read_map(path: Path, columns: str = "KEY VALUE") -> dict[str, str]:
     """Read ``key value...`` lines.
 
     Raises:
-        DataError: missing file, a line without a value, or a key that stands twice (with its line).
+        DataError: a missing or no regular file, a line without a value, or a key that stands twice (with its line).
     """
+    refuse_irregular_file(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from svtk.errors import DataError
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier, parse_wspecifier
 from svtk.kaldi.streams import open_rxfilename, open_wxfilename
 
-__all__ = ["only_one", "read_spk2utt", "read_text", "refuse_byte_order_mark", "write_text"]
+__all__ = ["only_one", "read_spk2utt", "read_text", "refuse_byte_order_mark", "refuse_irregular_file", "write_text"]
 
 
 def only_one(stream: str, names: Mapping[str, str | os.PathLike | None]) -> None:
@@ -39,6 +40,17 @@ def refuse_byte_order_mark(line: bytes, number: int, path: str | os.PathLike) ->
     """
     if number == 1 and line.startswith(codecs.BOM_UTF8):
         raise DataError("it begins with a byte order mark", path=path, line=1, mend=r"sed -i '1s/^\xEF\xBB\xBF//' FILE")
+
+
+def refuse_irregular_file(path: Path) -> None:
+    """Refuse what stands in a file's place in a data directory: a named pipe would be waited for, maybe for ever.
+
+    Raises:
+        DataError: *path* is there, and no regular file (or link to one).
+    """
+    if path.exists() and not path.is_file():
+        found = "a directory" if path.is_dir() else "a named pipe, a device or a socket"
+        raise DataError("not a regular file", path=path, found=found, mend="put a file there, or remove it")
 
 
 def _files(stream: str, name: str) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from svtk.errors import DataError
+from svtk.kaldi.data_files import read_data_files
 from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir
 
 WHOLE = [
@@ -120,3 +121,13 @@ def test_odd_characters_do_not_break_lines(tmp_path):
     utterance = Utterance("u", "s", "/a\x0bb\u2028c.wav", "u")
     write_data_dir(tmp_path, [utterance])
     assert read_data_dir(tmp_path).utterances == [utterance]
+
+
+@pytest.mark.parametrize("read", [read_data_dir, read_data_files])
+@pytest.mark.parametrize(("make", "found"), [(os.mkfifo, "a named pipe"), (os.mkdir, "a directory")])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path, read, make, found):
+    data = write_data_dir(tmp_path / "d", WHOLE).path
+    (data / "utt2spk").unlink()
+    make(data / "utt2spk")
+    with pytest.raises(DataError, match=f"utt2spk: not a regular file; found {found}"):
+        read(data)
