@@ -13,7 +13,7 @@ import pytest
 
 import svtk  # noqa: F401  (its torchaudio stand-in must be there before a test imports SpeechBrain)
 
-pytest.register_assert_rewrite("table_files")  # of tests/helpers
+pytest.register_assert_rewrite("data_dirs", "table_files")  # of tests/helpers
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # models of a few thousand weights gain nothing from more

@@ -1,8 +1,9 @@
-"""Audio made for the tests, the verb as a user runs it, and an ffmpeg."""
+"""Audio and data directories made for the tests, the verb as a user runs it, and an ffmpeg."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from data_dirs import SPKS, save
+from svtk.kaldi.datadir import Utterance, write_data_dir
 
 
 @pytest.fixture(scope="session")
@@ -76,3 +80,55 @@ def m4a(tone, ffmpeg, tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Six whole recordings of three speakers, and every file that Kaldi knows."""
+    tmp_path = tmp_path / "whole"
+    tmp_path.mkdir()
+    utterances = []
+    for number, utt in enumerate(f"{spk}-{i}" for spk in SPKS for i in (1, 2)):
+        wav, num_samples = tmp_path / f"{utt}.wav", 1600 * (number + 2)
+        soundfile.write(wav, np.full(num_samples, 0.1), 16_000)
+        spk = utt[:3]
+        utterances.append(Utterance(utt, spk, str(wav), utt, duration=num_samples / 16_000, gender="f"))
+    data = write_data_dir(tmp_path / "data", utterances).path
+    utts = [u.utt for u in utterances]
+    per_utt = {"text": "HELLO", "feats.scp": "f.ark:5", "vad.scp": "v.ark:5", "utt2lang": "en", "utt2uniq": "x"}
+    per_utt |= {"utt2warp": "1.1", "utt2num_frames": "20"}
+    for name, value in per_utt.items():
+        save(data / name, "".join(f"{utt} {value}\n" for utt in utts))
+    save(data / "reco2dur", (data / "utt2dur").read_text())
+    save(data / "reco2file_and_channel", "".join(f"{utt} {utt} A\n" for utt in utts))
+    for name, value in {"cmvn.scp": "c.ark:5", "spk2warp": "0.9"}.items():
+        save(data / name, "".join(f"{spk} {value}\n" for spk in SPKS))
+    return data
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Two recordings, one of them a pipe, and three segments of each."""
+    tmp_path = tmp_path / "parts"
+    tmp_path.mkdir()
+    utterances = []
+    for spk, seconds in (("ann", 2.0), ("bob", 3.0)):
+        wav = tmp_path / f"{spk}.wav"
+        soundfile.write(wav, np.full(round(16_000 * seconds), 0.1), 16_000)
+        source = f"cat {shlex.quote(str(wav))} |" if spk == "bob" else str(wav)
+        spans = ((0.0, 0.5), (0.5, 1.25), (1.25, None))
+        utterances += [
+            Utterance(f"{spk}-{i}", spk, source, f"rec-{spk}", start, end, (end or seconds) - start, "m")
+            for i, (start, end) in enumerate(spans)
+        ]
+    data = write_data_dir(tmp_path / "data", utterances).path
+    save(data / "reco2dur", "rec-ann 2.0\nrec-bob 3.0\n")
+    return data
+
+
+@pytest.fixture
+def with_manifest(parts):
+    from svtk.data.cuts import write_cuts
+
+    write_cuts(parts)
+    return parts
