@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from svtk.cli._missing import missing_options
+
 
 def calibration_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--apply``, ``--p-target``, ``--quality`` and ``--log-quality``."""
+    """``--apply``, ``--p-target``, ``--quality``, ``--log-quality`` and ``--missing``."""
     options = (
         click.option("--apply", "trained", metavar="FILE", help="Apply what an earlier run wrote to FILE."),
         click.option(
@@ -30,6 +32,7 @@ def calibration_options(function: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             help="The same, by the values' logarithms: durations (utt2dur).",
         ),
+        missing_options("quality measures (or, in training, scores)"),
     )
     for option in reversed(options):
         function = option(function)
@@ -41,6 +44,8 @@ def train_or_apply(
     p_target: float | None,
     quality: tuple[str, ...],
     log_quality: tuple[str, ...],
+    missing: str,
+    missing_list: str | None,
     files: tuple[str, ...],
     num_systems: int | None,
 ) -> None:
@@ -61,8 +66,9 @@ def train_or_apply(
 
     measures = [Quality.read(name) for name in quality] + [Quality.read(name, True) for name in log_quality]
     scores = files[:num_scores]
+    options = {"quality": measures, "missing": missing, "missing_list": missing_list}
     if trained is None:
         p_target = 0.5 if p_target is None else p_target
-        train_calibration_files(scores, files[-2], files[-1], p_target=p_target, quality=measures)
+        train_calibration_files(scores, files[-2], files[-1], p_target=p_target, **options)
     else:
-        apply_calibration(trained, scores, files[-1], quality=measures)
+        apply_calibration(trained, scores, files[-1], **options)

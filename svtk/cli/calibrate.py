@@ -19,6 +19,8 @@ def command(
     p_target: float | None,
     quality: tuple[str, ...],
     log_quality: tuple[str, ...],
+    missing: str,
+    missing_list: str | None,
     files: tuple[str, ...],
 ) -> None:
     """Turn scores into log-likelihood ratios.
@@ -27,4 +29,4 @@ def command(
     by prior-weighted logistic regression. With --apply, maps the scores of any other list to natural
     log-likelihood ratios, LLRS. Quality measures have to be given again, in the same order, for its utterances.
     """
-    train_or_apply(trained, p_target, quality, log_quality, files, 1)
+    train_or_apply(trained, p_target, quality, log_quality, missing, missing_list, files, 1)

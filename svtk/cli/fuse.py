@@ -19,6 +19,8 @@ def command(
     p_target: float | None,
     quality: tuple[str, ...],
     log_quality: tuple[str, ...],
+    missing: str,
+    missing_list: str | None,
     files: tuple[str, ...],
 ) -> None:
     """Fuse the scores of several systems into log-likelihood ratios.
@@ -27,4 +29,4 @@ def command(
     per system and an offset, by prior-weighted logistic regression. With --apply, fuses the same systems' scores
     of any other list, LLRS: natural log-likelihood ratios. Quality measures are as with svtk calibrate.
     """
-    train_or_apply(trained, p_target, quality, log_quality, files, None)
+    train_or_apply(trained, p_target, quality, log_quality, missing, missing_list, files, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._missing import missing_options
 from svtk.cli._options import no_pipes_option
 
 
@@ -32,6 +33,7 @@ from svtk.cli._options import no_pipes_option
 @click.option(
     "--stats", metavar="FILE", help="Take statistics from FILE (utt [ mean std ]), where it exists; save them there."
 )
+@missing_options("embeddings")
 @no_pipes_option
 @click.argument("scores")
 @click.argument("enroll_rspecifier")
@@ -44,6 +46,8 @@ def command(
     top_n: int | None,
     mean: str | None,
     stats: str | None,
+    missing: str,
+    missing_list: str | None,
     scores: str,
     enroll_rspecifier: str,
     test_rspecifier: str,
@@ -71,4 +75,6 @@ def command(
         cohort_spk2utt=cohort_spk2utt,
         mean=mean,
         statistics=stats,
+        missing=missing,
+        missing_list=missing_list,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from svtk.cli._missing import missing_options
 from svtk.cli._options import no_pipes_option
 
 
@@ -48,14 +49,7 @@ from svtk.cli._options import no_pipes_option
     help="How models, of either side, are scored: by the mean of their embeddings, or by the mean or the highest of "
     "all pairs' scores.  [default: mean]",
 )
-@click.option(
-    "--missing",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="Trials whose embeddings are missing: an error, or counted and left out.",
-)
-@click.option("--missing-list", metavar="FILE", help="With --missing skip: write lines 'KEY enroll|test' to FILE.")
+@missing_options("embeddings")
 @click.option(
     "--duplicates",
     type=click.Choice(["keep", "error"]),
@@ -121,8 +115,6 @@ def command(
         raise click.UsageError(
             "--num-utts is for embeddings that are means already: --enroll-spk2utt tells the numbers"
         )
-    if missing_list is not None and missing != "skip":
-        raise click.UsageError("--missing-list goes with --missing skip")
     from svtk.score.scorers import Method
     from svtk.score.trial_scores import Policies, score_trials
 

@@ -7,10 +7,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,10 +22,13 @@ from svtk.kaldi.trials import Scores, read_trials
 from svtk.score.blocks import in_order, with_progress
 from svtk.score.calibration import cllr, train_calibration
 from svtk.score.metrics import join_labels
+from svtk.score.missing import MissingKeys
 
 __all__ = ["Calibration", "Quality", "apply_calibration", "read_calibration", "train_calibration_files"]
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +74,9 @@ class Quality:
             raise DataError("no quality measures", path=rxfilename, expected="'UTT VALUE...' lines")
         return cls(Path(rxfilename).name, take_log, KeyIndex(list(row_of)), np.array(rows))
 
-    def of(self, pairs: Pairs, path: str, first: int) -> np.ndarray:
-        """Float64 (K, 2 C): the lower values of the two sides, then the higher; *path* from line *first* names them."""
-        sides = []
-        for side, rows in enumerate(pairs.rows(self.index, self.index)):
-            if (absent := np.flatnonzero(rows < 0)).size:
-                number = int(absent[0])
-                what = f"{pairs[number][side]!r} is not in {self.name}"
-                raise DataError(what, path=path, line=first + number, mend="add it")
-            sides.append(self.rows[rows])
+    def of(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Float64 (K, 2 C): the lower values of two rows (K,) and (K,), then the higher."""
+        sides = [self.rows[found] for found in rows]
         return np.hstack([np.minimum(*sides), np.maximum(*sides)])
 
     @property
@@ -176,8 +173,36 @@ def _other_trials(own: Pairs, pairs: Pairs, first: int, name: str, path: str) ->
     return DataError(what, path=path, line=first + place, found=found, expected=expected, mend=mend)
 
 
-def _features(pairs: Pairs, scores: np.ndarray, quality: Sequence[Quality], path: str, first: int) -> np.ndarray:
-    return np.hstack([scores, *(measure.of(pairs, path, first) for measure in quality)])
+class _Features:
+    """Blocks of score files and quality measures, as what weights are multiplied with: (K, F), scores first."""
+
+    def __init__(self, paths: Sequence[str], quality: Sequence[Quality], missing: str):
+        self._paths, self._quality = paths, quality
+        tables = [(side, measure.name) for measure in quality for side in (0, 1)]
+        self.missing = MissingKeys(paths[0], tables, "add them", missing)
+
+    def _block(self, first: int, pairs: Pairs, scores: np.ndarray) -> tuple[Pairs, np.ndarray, int, list]:
+        """Pairs, features, the number of pairs left out, and the missing keys, of which no features are made."""
+        rows = [found for measure in self._quality for found in pairs.rows(measure.index, measure.index)]
+        there, absent = self.missing.of(pairs, rows, first) if rows else (None, [])
+        num_skipped = 0
+        if any(absent):
+            num_skipped = len(there) - int(there.sum())
+            pairs, scores, rows = pairs.chosen(there), scores[there], [found[there] for found in rows]
+        sides = zip(rows[0::2], rows[1::2], strict=True)
+        columns = [measure.of(found) for measure, found in zip(self._quality, sides, strict=True)]
+        return pairs, np.hstack([scores, *columns]), num_skipped, absent
+
+    def blocks(self, work: Callable[[Pairs, np.ndarray], R]) -> Iterator[R]:
+        """Yield what *work* gives for pairs (K) and features (K, F) of every block; it is called by threads."""
+
+        def prepared(first: int, pairs: Pairs, scores: np.ndarray) -> tuple[R, int, list]:
+            pairs, features, *notes = self._block(first, pairs, scores)
+            return work(pairs, features), *notes
+
+        for result, num_skipped, absent in in_order(prepared, _joint_blocks(self._paths)):
+            if self.missing.add(absent, num_skipped):
+                yield result
 
 
 def train_calibration_files(
@@ -187,6 +212,8 @@ def train_calibration_files(
     *,
     p_target: float = 0.5,
     quality: Sequence[Quality] = (),
+    missing: str = "error",
+    missing_list: str | None = None,
 ) -> Calibration:
     """Train a calibration of one score file, or a fusion of several, on a labelled trial list.
 
@@ -196,20 +223,29 @@ def train_calibration_files(
         calibration: the file to write (JSON).
         p_target: prior of a target trial, as :func:`svtk.score.calibration.train_calibration`.
         quality: further measures of the utterances.
+        missing: what becomes of scores of utterances without a quality measure, and of trials without a score:
+            ``error``, or ``skip`` them.
+        missing_list: file of the utterances without one, ``KEY enroll|test`` lines; a wxfilename.
 
     Raises:
         DataError: files that cannot be read or do not fit each other, or of which nothing can be learnt.
     """
     only_one("stdin", {**{f"SCORES {i}": path for i, path in enumerate(scores, 1)}, "TRIALS": trials})
+    only_one("stdout", {"the calibration": calibration, "--missing-list": missing_list})
     enroll: list[str] = []
     test: list[str] = []
     pieces = []
-    for first, block, values in _joint_blocks(scores):
-        pieces.append(_features(block, values, quality, scores[0], first))
+    source = _Features(scores, quality, missing)
+    for block, values in source.blocks(lambda *block: block):
+        pieces.append(values)
         enroll += block.keys(0)
         test += block.keys(1)
+    source.missing.conclude(len(enroll), missing_list)
     features = np.concatenate(pieces)
-    labels = join_labels(Scores(enroll, test, features[:, 0]), read_trials(trials), scores[0], trials)
+    scored, listed = Scores(enroll, test, features[:, 0]), read_trials(trials)
+    labels = join_labels(scored, listed, scores[0], trials, skip_unscored=missing == "skip")
+    if len(listed) > len(scored):
+        log.warning("%s: %d of %d trials are learnt from", trials, len(scored), len(listed))
     names = [*scores]
     for measure in quality:
         names += [f"{measure.label} ({side})" for side in ("lower", "higher") for _ in range(measure.rows.shape[1])]
@@ -234,7 +270,15 @@ def train_calibration_files(
     return result
 
 
-def apply_calibration(calibration: str, scores: Sequence[str], llrs: str, *, quality: Sequence[Quality] = ()) -> None:
+def apply_calibration(
+    calibration: str,
+    scores: Sequence[str],
+    llrs: str,
+    *,
+    quality: Sequence[Quality] = (),
+    missing: str = "error",
+    missing_list: str | None = None,
+) -> None:
     """Write log-likelihood ratios (natural) of score files, in their order and in constant memory.
 
     Args:
@@ -242,11 +286,13 @@ def apply_calibration(calibration: str, scores: Sequence[str], llrs: str, *, qua
         scores: score files of the same trials in the same order, of the systems that it was trained on.
         llrs: the score file to write.
         quality: the measures it was trained with, of these utterances, in the same order.
+        missing, missing_list: as :func:`train_calibration_files`.
 
     Raises:
         DataError: files that cannot be read, or do not fit each other or the calibration.
     """
     only_one("stdin", {f"SCORES {i}": path for i, path in enumerate(scores, 1)})
+    only_one("stdout", {"LLRS": llrs, "--missing-list": missing_list})
     trained = read_calibration(calibration)
     if len(scores) != len(trained.scores):
         names = ", ".join(str(item["name"]) for item in trained.scores)
@@ -263,13 +309,15 @@ def apply_calibration(calibration: str, scores: Sequence[str], llrs: str, *, qua
         raise DataError("other quality measures", path=calibration, found=found, expected=", ".join(wanted) or "none")
     weights = trained.weights()
 
-    def work(first: int, pairs: Pairs, values: np.ndarray) -> memoryview:
-        features = _features(pairs, values, quality, scores[0], first)
+    def work(pairs: Pairs, features: np.ndarray) -> tuple[int, memoryview]:
         ratios = np.full(len(pairs), trained.offset)
         for column, weight in zip(features.T, weights, strict=True):  # not by BLAS, which sums by place
             ratios += weight * column
-        return pairs.lines(ratios)
+        return len(pairs), pairs.lines(ratios)
 
+    source, count = _Features(scores, quality, missing), 0
     with open_wxfilename(llrs) as output:
-        for lines in with_progress(in_order(work, _joint_blocks(scores)), "log-likelihood ratios"):
+        for size, lines in with_progress(source.blocks(work), "log-likelihood ratios"):
             output.write(lines)
+            count += size
+        source.missing.conclude(count, missing_list)

@@ -136,9 +136,16 @@ def compute_metrics(scores: np.ndarray, labels: np.ndarray, p_targets: Sequence[
 
 
 def join_labels(
-    scores: Scores, trials: Trials, scores_path: str | os.PathLike = "scores", trials_path: str | os.PathLike = "trials"
+    scores: Scores,
+    trials: Trials,
+    scores_path: str | os.PathLike = "scores",
+    trials_path: str | os.PathLike = "trials",
+    *,
+    skip_unscored: bool = False,
 ) -> np.ndarray:
     """Labels (N,) bool of the scores: by order when both lists hold the same keys in the same order, else by key.
+
+    With *skip_unscored*, trials without a score (see ``svtk score --missing skip``) are no error.
 
     Raises:
         DataError: the trials have no labels, a score has no trial or a trial no score (how many, the first
@@ -151,7 +158,8 @@ def join_labels(
     scored = list(zip(scores.enroll, scores.test, strict=True))
     listed = list(zip(trials.enroll, trials.test, strict=True))
     _same_pairs(scored, listed, "score(s) without a trial", scores_path, trials_path)
-    _same_pairs(listed, scored, "trial(s) without a score", trials_path, scores_path)
+    if not skip_unscored:
+        _same_pairs(listed, scored, "trial(s) without a score", trials_path, scores_path)
     label_of: dict[tuple[str, str], bool] = {}
     for number, (pair, label) in enumerate(zip(listed, trials.labels.tolist(), strict=True), 1):
         if label_of.setdefault(pair, label) != label:

@@ -31,6 +31,7 @@ from svtk.score.average import speaker_means
 from svtk.score.blocks import in_order, with_progress
 from svtk.score.cohort import Cohort
 from svtk.score.lda import read_mean
+from svtk.score.missing import MissingKeys
 
 __all__ = ["METHODS", "normalize_scores"]
 
@@ -136,6 +137,8 @@ def normalize_scores(
     cohort_spk2utt: str | None = None,
     mean: str | None = None,
     statistics: str | None = None,
+    missing: str = "error",
+    missing_list: str | None = None,
 ) -> None:
     """Normalise a file of cosine scores, in the order of its lines and in constant memory.
 
@@ -151,6 +154,8 @@ def normalize_scores(
         cohort_spk2utt: use the means of these speakers' embeddings as the cohort.
         mean: subtracted from all embeddings, as :func:`svtk.score.lda.read_mean`; what the scores were made with.
         statistics: file that statistics are taken from, where it exists, and saved in.
+        missing: what becomes of scores of keys without embedding: ``error``, or ``skip`` them.
+        missing_list: file of these keys, ``KEY enroll|test`` lines; a wxfilename.
 
     Raises:
         DataError: an input that cannot be read or does not fit the others; a key without embedding; an embedding
@@ -163,6 +168,7 @@ def normalize_scores(
     if enroll == test:
         del inputs["TEST_RSPECIFIER"]
     only_one("stdin", inputs | {"--cohort-spk2utt": cohort_spk2utt, "--mean": mean})
+    only_one("stdout", {"NORMALIZED": normalized, "--missing-list": missing_list})
     cohort_keys, cohort_rows = _read_cohort(cohort, cohort_spk2utt)
     enroll_table = _Table(enroll, *read_vectors(enroll))
     test_table = enroll_table if test == enroll else _Table(test, *read_vectors(test))
@@ -199,26 +205,31 @@ def normalize_scores(
     del cohort_rows
 
     sides = {"z-norm": (0,), "t-norm": (1,)}.get(method, (0, 1))  # enrolment, test
+    wanted_tables = [(enroll_table, test_table)[side] for side in sides]
 
-    def locate(first: int, text: bytes) -> tuple[Pairs, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    gone = MissingKeys(scores, [(side, (enroll, test)[side]) for side in sides], "extract their embeddings", missing)
+
+    def locate(first: int, text: bytes) -> tuple[Pairs, np.ndarray, list[np.ndarray], int, list[dict[str, int]]]:
         pairs, values = parse_scores(scores, first, text)
         rows = pairs.rows(enroll_table.index, test_table.index)
-        for side in sides:
-            if (absent := np.flatnonzero(rows[side] < 0)).size:
-                number = int(absent[0])
-                what = f"{('enrolment', 'test')[side]} key {pairs[number][side]!r} is not in {(enroll, test)[side]}"
-                mend = "extract its embedding or take its trials out"
-                raise DataError(what, path=scores, line=first + number, mend=mend)
-        return pairs, values, rows
+        wanted = [rows[side] for side in sides]
+        there, absent = gone.of(pairs, wanted, first)
+        num_skipped = 0
+        if any(absent):
+            num_skipped = len(there) - int(there.sum())
+            pairs, values, wanted = pairs.chosen(there), values[there], [found[there] for found in wanted]
+        return pairs, values, wanted, num_skipped, absent
 
-    def located() -> Iterator[tuple[Pairs, np.ndarray, tuple[np.ndarray, np.ndarray]]]:
-        for pairs, values, rows in in_order(locate, score_blocks(scores)):
-            for side in sides:
-                (enroll_table, test_table)[side].complete(rows[side], judge)
+    def located() -> Iterator[tuple[Pairs, np.ndarray, list[np.ndarray]]]:
+        for pairs, values, rows, num_skipped, absent in in_order(locate, score_blocks(scores)):
+            if not gone.add(absent, num_skipped):
+                continue  # nothing more is normalised, but the missing are counted
+            for table, found in zip(wanted_tables, rows, strict=True):
+                table.complete(found, judge)
             yield pairs, values, rows
 
-    def normalize(pairs: Pairs, values: np.ndarray, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, memoryview]:
-        found = [(enroll_table, test_table)[side].statistics[rows[side]] for side in sides]  # (K, 2) each
+    def normalize(pairs: Pairs, values: np.ndarray, rows: list[np.ndarray]) -> tuple[int, memoryview]:
+        found = [table.statistics[chosen] for table, chosen in zip(wanted_tables, rows, strict=True)]  # (K, 2) each
         return len(pairs), pairs.lines(sum((values - side[:, 0]) / side[:, 1] for side in found) / len(found))
 
     count = 0
@@ -226,6 +237,7 @@ def normalize_scores(
         for size, lines in with_progress(in_order(normalize, located()), method):
             output.write(lines)
             count += size
+        gone.conclude(count, missing_list)
         known = {
             key: (pair[0], pair[1])
             for table in tables

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.columns import Pairs, parse_trials, trial_blocks
+from svtk.kaldi.columns import parse_trials, trial_blocks
 from svtk.kaldi.streams import open_wxfilename
-from svtk.kaldi.text import only_one, write_text
+from svtk.kaldi.text import only_one
 from svtk.kaldi.trials import TrialLayout
 from svtk.score.blocks import in_order, with_progress
+from svtk.score.missing import MissingKeys
 from svtk.score.scorers import Method, build_scorer
-from svtk.score.sides import Side, read_sides, shared_pairs
+from svtk.score.sides import read_sides, shared_pairs
 
 __all__ = ["Policies", "score_trials"]
 
@@ -89,17 +89,18 @@ def score_trials(
     shared = shared_pairs(*sides)
     sides = [dataclasses.replace(side, rows=np.empty((0, 0))) for side in sides]  # the scorer has its own
     indices = [side.index for side in sides]
+    names = [side.name for side in sides]
+    missing = MissingKeys(trials, list(enumerate(names)), "extract their embeddings", policies.missing)
     failed = False
 
     def work(layout: TrialLayout, first: int, text: bytes) -> _Scored:
         pairs = parse_trials(trials, layout, first, text)
         rows = pairs.rows(*indices)
-        missing = [_missing(pairs, side, found < 0, first) for side, found in enumerate(rows)]
-        if failed or (any(missing) and policies.missing == "error"):
-            return _Scored(missing)
-        there = (rows[0] >= 0) & (rows[1] >= 0)
+        there, absent = missing.of(pairs, rows, first)
+        if failed or (any(absent) and policies.missing == "error"):
+            return _Scored(absent)
         numbers = first + np.flatnonzero(there)  # lines
-        if any(missing):
+        if any(absent):
             pairs, rows = pairs.chosen(there), tuple(found[there] for found in rows)
         for found, bad, side in zip(rows, unsound, sides, strict=True):
             bad.check(found, side.table)
@@ -110,22 +111,18 @@ def score_trials(
             raise DataError(what, path=trials, line=int(numbers[place]))
         same = np.flatnonzero(shared(*rows))
         first_same = f"line {numbers[same[0]]}, {' '.join(pairs[int(same[0])])!r}" if same.size else ""
-        result = _Scored(missing, pairs.lines(values), len(pairs), len(there) - len(pairs), len(same), first_same)
+        result = _Scored(absent, pairs.lines(values), len(pairs), len(there) - len(pairs), len(same), first_same)
         if policies.duplicates == "keep":
             return result
         codes = rows[0].astype(np.int64) * len(indices[1]) + rows[1]
         return dataclasses.replace(result, codes=codes, numbers=numbers)
 
-    num_scores = num_skipped = num_same = 0
+    num_scores = num_same = 0
     first_same = ""
-    missing: list[dict[str, int]] = [{}, {}]
     seen = []
     with open_wxfilename(scores) as output:
         for block in with_progress(in_order(work, trial_blocks(trials), num_threads), "scores"):
-            for known, found in zip(missing, block.missing, strict=True):
-                for key, line in found.items():
-                    known.setdefault(key, line)
-            if any(missing) and policies.missing == "error":
+            if not missing.add(block.missing, block.num_skipped):
                 failed = True  # nothing more is scored, but the missing are counted
                 continue
             if block.num_same and policies.same_utterance == "error":
@@ -136,23 +133,10 @@ def score_trials(
             if block.codes is not None:
                 seen.append((block.codes, block.numbers))
             num_scores += block.num_scores
-            num_skipped += block.num_skipped
             output.write(block.lines)
-        if failed:
-            raise _missing_error(missing, sides, trials)
-        if num_scores == 0:
-            raise DataError("no trial has embeddings on both sides", path=trials, expected=f"keys of {sides[0].name}")
-        if seen:
+        if seen and not failed:
             _refuse_duplicates(*map(np.concatenate, zip(*seen, strict=True)), trials)
-        if policies.missing_list is not None:
-            lines = (f"{key} {side}" for side, keys in zip(("enroll", "test"), missing, strict=True) for key in keys)
-            write_text(policies.missing_list, lines)
-    for keys, side in zip(missing, sides, strict=True):
-        if keys:
-            what = f"{len(keys)} {side.what} key(s) are not in {side.name}"
-            log.warning("%s: %s: %s", trials, what, _examples(list(keys)))
-    if num_skipped:
-        log.warning("%s: %d of %d trials are left out", trials, num_skipped, num_skipped + num_scores)
+        missing.conclude(num_scores, policies.missing_list)
     if num_same:
         what = "trial(s) with the same utterance on both sides, the first in"
         log.warning("%s: %d %s %s", trials, num_same, what, first_same)
@@ -174,29 +158,6 @@ def _inputs(
         "--enroll-spk2utt": enroll_spk2utt,
         "--test-spk2utt": None if test_spk2utt == enroll_spk2utt else test_spk2utt,
     }
-
-
-def _missing(pairs: Pairs, side: int, marked: np.ndarray, first: int) -> dict[str, int]:
-    """Keys of one side of the *marked* pairs, with the lines they first stand in."""
-    found: dict[str, int] = {}
-    for number in np.flatnonzero(marked).tolist():
-        found.setdefault(pairs[number][side], first + number)
-    return found
-
-
-def _examples(keys: Sequence[str]) -> str:
-    return ", ".join(map(repr, keys[:3])) + (" ..." if len(keys) > 3 else "")
-
-
-def _missing_error(missing: Sequence[Mapping[str, int]], sides: Sequence[Side], trials: str) -> DataError:
-    keys, side = next((keys, side) for keys, side in zip(missing, sides, strict=True) if keys)
-    return DataError(
-        f"{len(keys)} {side.what} key(s) are not in {side.name}",
-        path=trials,
-        line=next(iter(keys.values())),
-        found=_examples(list(keys)),
-        mend="extract their embeddings, or leave their trials out with --missing skip",
-    )
 
 
 def _refuse_duplicates(codes: np.ndarray, lines: np.ndarray, trials: str) -> None:

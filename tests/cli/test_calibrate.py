@@ -12,6 +12,7 @@ import pytest
 
 from svtk.kaldi.trials import read_scores, read_trials
 from svtk.score.calibration import cllr
+from svtk.score.missing import SIDES
 
 NUM = 1500
 
@@ -87,7 +88,45 @@ def test_quality_measures_help_and_have_to_be_given_again(svtk_main, place):
     assert done.code == 1 and "found utt2dur (1 value(s)); expected --log-quality" in done.stderr
     Path("stats").write_text("".join(f"u{i}  [ {i} 0.5 ]\n" for i in range(99)))
     done = svtk_main("calibrate", "--quality=stats", "dev.a", "dev.trials", "n")
-    assert done.code == 1 and "'u99' is not in stats" in done.stderr and not Path("n").exists()
+    assert done.code == 1 and "key(s) are not in stats; found 'u99'" in done.stderr and not Path("n").exists()
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_missing_measures_and_scores_skipped(svtk_main, place, monkeypatch, caplog, size):
+    """Training and applying are as without the lines left out."""
+
+    def written(name, wanted):
+        Path(name).write_text("".join(line for line in Path(name).read_text().splitlines(True) if wanted(line)))
+
+    def run(*words):
+        done = svtk_main("calibrate", "--log-quality=utt2dur", *words)
+        assert done.code == 0, done.stderr
+
+    def complete(line):
+        return not {"u7", "u98"} & set(line.split()[:2])
+
+    monkeypatch.setattr("svtk.kaldi.columns._BYTES", size)
+    for name in ("dev.a", "dev.trials"):  # each pair once
+        rest = dict(line.rsplit(" ", 1) for line in Path(name).read_text().splitlines())
+        Path(name).write_text("".join(f"{pair} {word}\n" for pair, word in rest.items()))
+    skip = ("--missing=skip", "--missing-list=missing")
+    written("utt2dur", complete)
+    written("dev.a", lambda line: "u5" not in line.split())  # as of score --missing skip
+    run(*skip, "dev.a", "dev.trials", "skipped")
+    assert set(Path("missing").read_text().split("\n")) == {f"{k} {s}" for k in ("u7", "u98") for s in SIDES} | {""}
+    num_trials, num_used = (len(Path(name).read_text().splitlines()) for name in ("dev.trials", "dev.a"))
+    num_used -= sum(not complete(line) for line in Path("dev.a").read_text().splitlines())
+    assert f"dev.trials: {num_used} of {num_trials} trials are learnt from" in caplog.text
+    run(*skip, "--apply=skipped", "test.a", "skipped.llr")
+    written("dev.a", complete)
+    done = svtk_main("calibrate", "--log-quality=utt2dur", "dev.a", "dev.trials", "n")
+    assert done.code == 1 and "trial(s) without a score in dev.a" in done.stderr
+    written("dev.trials", lambda line: complete(line) and "u5" not in line.split())
+    written("test.a", complete)
+    run("dev.a", "dev.trials", "whole")
+    run("--apply=whole", "test.a", "whole.llr")
+    assert Path("skipped").read_text() == Path("whole").read_text()
+    assert Path("skipped.llr").read_text() == Path("whole.llr").read_text()
 
 
 def test_fusion(svtk_main, place):
@@ -143,6 +182,11 @@ def test_scores_of_other_trials(svtk_main, place, change, message):
         (["calibrate", "--apply=utt2dur", "dev.a", "n"], 1, "Error: utt2dur: not a calibration"),
         (["fuse", "--apply=cal", "dev.a", "dev.b", "n"], 1, "of other systems; found 2 score file(s); expected dev.a"),
         (["calibrate", "-", "-", "n"], 1, "cannot both be stdin"),
+        (["fuse", "--missing-list=m", "dev.a", "dev.b", "dev.trials", "n"], 2, "goes with --missing skip"),
+        (
+            ["calibrate", "--missing-list=-", "--missing=skip", "--apply=cal", "dev.a", "-"],
+            *(1, "LLRS and --missing-list cannot both be stdout"),
+        ),
         (["calibrate", "--log-quality=zero", "dev.a", "dev.trials", "n"], 1, "zero:2: malformed quality measure"),
         (["calibrate", "--quality=twice", "dev.a", "dev.trials", "n"], 1, "twice:2: 'u1' stands twice"),
         (["calibrate", "--quality=ragged", "dev.a", "dev.trials", "n"], 1, "found 'u1 1 2'; expected UTT and 1 number"),

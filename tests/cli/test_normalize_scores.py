@@ -55,6 +55,17 @@ def test_other_methods_and_speaker_means(svtk_main, place, method):
     assert done.code == 2 and "--top-n is for as-norm" in done.stderr
 
 
+def test_missing_keys(svtk_main, place):
+    Path("scores").write_text(SCORES + "u0 gone 1\n")
+    words = ("normalize-scores", "--cohort=scp:c.scp", "--top-n=9")
+    done = svtk_main(*words, "scores", *TABLES, "n")
+    assert done.code == 1 and "scores:4: 1 test key(s) are not in scp:u.scp; found 'gone'" in done.stderr
+    assert not Path("n").exists()
+    done = svtk_main(*words, "--missing-list=m", "--missing=skip", "scores", *TABLES, "-")
+    assert done.code == 0 and len(done.stdout.splitlines()) == 3, done.stderr
+    assert Path("m").read_text() == "gone test\n"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -185,15 +185,39 @@ def test_errors_name_their_place(place, tmp_path):
         assert not list(tmp_path.glob("n*"))
 
     (tmp_path / "s").write_text(text + "e001 nobody 0.5\n")
-    fails("s:201: test key 'nobody' is not in ark:t.ark. To mend: extract")
+    fails(r"s:201: 1 test key\(s\) are not in ark:t.ark; found 'nobody'. To mend: extract")
     (tmp_path / "s").write_text("nobody t001 0.5\n" + text)
-    fails("s:1: enrolment key 'nobody' is not in ark:e.ark")
+    fails(r"s:1: 1 enrolment key\(s\) are not in ark:e.ark; found 'nobody'")
     (tmp_path / "s").write_text("e001 t001 nan\n" + text)
     fails("s:1: malformed score")
     (tmp_path / "s").write_text(text)
     fails("ark:c.ark: the cohort is too small; found 60; expected 61", top_n=61)
     (tmp_path / "mean").write_text(" [ 1 2 ]\n")
     fails("mean: embeddings of different dimension; found 2; expected 6, as in ark:c.ark", mean="mean")
+
+
+@pytest.mark.parametrize("lines", [2, 1000])
+def test_missing_keys_skipped(place, tmp_path, monkeypatch, caplog, lines):
+    """The other lines are what they are without them; z-norm and t-norm ask for one side only."""
+    monkeypatch.setattr("svtk.kaldi.columns._BYTES", 20 * lines)
+    normalize_scores(*ARGS, top_n=15)
+    others, text = (tmp_path / "n").read_text(), (tmp_path / "s").read_text().splitlines(keepends=True)
+    gone = ["p t001 0.5\n", "q t002 0.5\n", "e003 r 0.5\n", "p r 0.5\n"]
+    (tmp_path / "s").write_text("".join([gone[0], *text[:90], *gone[1:3], *text[90:], gone[3]]))
+    skipped = {"missing": "skip", "missing_list": "missing"}
+    normalize_scores(*ARGS, top_n=15, **skipped)
+    assert (tmp_path / "n").read_text() == others
+    assert (tmp_path / "missing").read_text() == "p enroll\nq enroll\nr test\n"
+    assert "s: 2 enrolment key(s) are not in ark:e.ark: 'p', 'q'" in caplog.text
+    assert "s: 4 of 204 trials are left out" in caplog.text
+    for method, left, listed in (("z-norm", 201, "p enroll\nq enroll\n"), ("t-norm", 202, "r test\n")):
+        normalize_scores(*ARGS, method=method, **skipped)
+        assert len(read_scores("n")) == left and (tmp_path / "missing").read_text() == listed
+    with pytest.raises(DataError, match=r"s:1: 2 enrolment key\(s\) are not in ark:e.ark; found 'p', 'q'. To mend"):
+        normalize_scores(*ARGS, top_n=15)
+    (tmp_path / "s").write_text(gone[0])
+    with pytest.raises(DataError, match="s: no trial is left"):
+        normalize_scores(*ARGS, top_n=15, **skipped)
 
 
 def test_a_cohort_of_the_speakers_themselves_is_warned_of(place, caplog):

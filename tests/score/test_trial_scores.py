@@ -105,7 +105,7 @@ def test_missing_keys_skipped(monkeypatch, caplog, size):
     assert "1 test key(s) are not in ark:e: 'n'" in caplog.text
     assert "trials: 4 of 6 trials are left out" in caplog.text
     Path("trials").write_text("a n\n")
-    with pytest.raises(DataError, match="trials: no trial has embeddings on both sides"):
+    with pytest.raises(DataError, match="trials: no trial is left; expected keys of ark:e"):
         scored(policies=Policies(missing="skip"))
     Path("trials").write_text("a x\n")
     scored(policies=Policies(missing="skip", missing_list="missing"))
