@@ -1,1 +1,1 @@
-"""Backends, one file each: hidden states (B, L+1, T, H) to embeddings (B, E)."""
+"""Backends, one file each: hidden states, a list of L+1 (B, T, H), to embeddings (B, E)."""

@@ -1,4 +1,4 @@
-"""Tables as a whole: what stands twice, what is left out, vectors in bulk, numbers."""
+"""Tables as a whole: what stands twice, what is left out, vectors in bulk."""
 
 from __future__ import annotations
 
