@@ -17,6 +17,7 @@ from pathlib import Path
 from svtk.data.manifest import MANIFEST, is_current
 from svtk.errors import DataError
 from svtk.kaldi.data_files import DATA_FILES, DataFile, DataFiles, read_data_files
+from svtk.kaldi.text import refuse_irregular_file
 from svtk.prepare.check_files import check_files
 from svtk.prepare.check_manifest import check_manifest
 from svtk.prepare.problems import Problems
@@ -66,11 +67,13 @@ def fix_data(data_dir: str | os.PathLike, *, spk_sort: bool = True, wav: bool = 
 
     Raises:
         Unfixable: lines that are malformed, that contradict each other, or that no filtering can mend.
-        DataError: no such directory, no utterance is in all files, or a file cannot be read or written.
+        DataError: no such directory, no utterance is in all files, or a file is no regular one or cannot be read or
+            written.
     """
     path = Path(data_dir)
     try:
         files = read_data_files(path)
+        refuse_irregular_file(path / MANIFEST)
         _require_fixable(path, files, spk_sort, wav)
         mended = _filter(path, _clean(files))
         for name in _require_fixable(path, mended, spk_sort, wav, is_filtered=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from svtk.data.manifest import MANIFEST, is_current
 from svtk.kaldi.data_files import DataFiles, durations_in, read_data_files
+from svtk.kaldi.text import refuse_irregular_file
 from svtk.prepare.check_audio import check_audio as decode_all
 from svtk.prepare.check_files import check_files, contents_of
 from svtk.prepare.check_manifest import check_manifest
@@ -58,10 +59,11 @@ def validate_data(
         wav: insist on wav.scp.
 
     Raises:
-        DataError: no such directory, or a file cannot be read.
+        DataError: no such directory, or a file is no regular one or cannot be read.
     """
     path = Path(data_dir)
     files = read_data_files(path)
+    refuse_irregular_file(path / MANIFEST)
     problems, notes = Problems(), []
     check_files(path, files, problems, spk_sort=spk_sort, wav=wav)
     manifest: dict[str, int] = {}

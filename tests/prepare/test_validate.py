@@ -113,8 +113,9 @@ def test_verbs(parts, svtk_main, tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["validate-data", "fix-data"])
-def test_a_named_pipe_is_not_waited_for(parts, svtk_main, verb):
-    (parts / "utt2spk").unlink()
-    os.mkfifo(parts / "utt2spk")
+@pytest.mark.parametrize("name", ["utt2spk", "cuts.jsonl.gz"])
+def test_a_named_pipe_is_not_waited_for(parts, svtk_main, verb, name):
+    (parts / name).unlink(missing_ok=True)
+    os.mkfifo(parts / name)
     done = svtk_main(verb, parts)
-    assert done.code == 1 and "utt2spk: not a regular file; found a named pipe" in done.stderr
+    assert done.code == 1 and f"{name}: not a regular file; found a named pipe" in done.stderr
