@@ -24,6 +24,7 @@ __all__ = ["KeyIndex", "Pairs", "parse_scores", "parse_trials", "read_score_bloc
 _BYTES = 1 << 24  # of a block
 _LONGEST_LINE = 1 << 28  # bytes; a longer one means that this is no text
 _SPACE, _NEWLINE = 32, 10
+_MANY = 1 << 19  # keys, for which Arrow's table, built anew for each block, takes longer than a search of hashes
 
 
 class KeyIndex:
@@ -36,13 +37,34 @@ class KeyIndex:
     def __init__(self, keys: Sequence[str]):
         self.keys = keys
         self._words = pa.array([key.encode() + b" " for key in keys], pa.binary())
+        self._order: np.ndarray | None = None
+        self._hashes: np.ndarray | None = None  # of all keys, rising
+        if len(keys) > _MANY:
+            hashes = _hashed(self._words)
+            order = np.argsort(hashes)
+            hashes = hashes[order]
+            if (hashes[1:] != hashes[:-1]).all():
+                self._order, self._hashes = order, hashes
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def rows(self, words: pa.Array) -> np.ndarray:
         """Words, each with the space behind it, (K,) → integers (K,), -1 for those that are not in the table."""
-        return pc.index_in(words, value_set=self._words).fill_null(-1).to_numpy(zero_copy_only=False)
+        if self._hashes is None:
+            return pc.index_in(words, value_set=self._words).fill_null(-1).to_numpy(zero_copy_only=False)
+        wanted = _hashed(words)
+        order = np.argsort(wanted)  # neighbours are found in neighbouring memory
+        places = np.empty(len(wanted), np.int64)
+        places[order] = np.searchsorted(self._hashes, wanted[order])
+        rows = self._order[np.minimum(places, len(self) - 1)]
+        there = pc.equal(self._words.take(pa.array(rows)), words).to_numpy(zero_copy_only=False)
+        return np.where(there, rows, -1)
+
+
+def _hashed(words: pa.Array) -> np.ndarray:
+    """Hashes of words, int64 (K,); the same for the same word within a process."""
+    return np.fromiter(map(hash, words.to_pylist()), np.int64, len(words))
 
 
 class Pairs:

@@ -115,12 +115,29 @@ def block(*pairs: tuple[str, str]) -> Pairs:
 PAIRS = [("a", "long"), ("é", "b"), ("longer", "a"), ("b", "b")]
 
 
-def test_rows_of_keys():
+@pytest.mark.parametrize("many", [0, 1 << 19])
+def test_rows_of_keys(monkeypatch, many):
+    monkeypatch.setattr(columns, "_MANY", many)
     left, right = KeyIndex(["b", "a", "é"]), KeyIndex(["a", "lon", "b"])
     rows = block(*PAIRS).rows(left, right)
     assert [found.tolist() for found in rows] == [[1, 2, -1, 0], [-1, 2, 0, 2]]
     rows = block(*PAIRS).rows(left, left)
     assert [found.tolist() for found in rows] == [[1, 2, -1, 0], [-1, 0, 1, 0]]
+
+
+def test_rows_of_many_keys(monkeypatch):
+    """By hashes, and by Arrow where two keys have the same one; a word with a key's hash is not that key."""
+    keys = [f"k{i}" for i in range(3000)]
+    pairs = block(*[(f"k{i * 7 % 3500}", f"k{i * 11 % 3500}") for i in range(5000)])
+    expected = [found.tolist() for found in pairs.rows(*[KeyIndex(keys)] * 2)]
+    assert min(expected[0]) == -1 and max(expected[1]) == 2999
+    monkeypatch.setattr(columns, "_MANY", 10)
+    assert [found.tolist() for found in pairs.rows(*[KeyIndex(keys)] * 2)] == expected
+    index = KeyIndex(keys)
+    monkeypatch.setattr(columns, "_hashed", lambda words: np.full(len(words), index._hashes[5]))
+    rows = pairs.rows(index, index)
+    assert all(row in (-1, index._order[5]) for row in rows[0]) and index._order[5] in rows[0]
+    assert [found.tolist() for found in pairs.rows(*[KeyIndex(keys)] * 2)] == expected
 
 
 def test_parts_of_blocks():
