@@ -27,6 +27,8 @@ rirs=              # room impulse responses [demo: the corpus' own; folder: ROOT
 teacher=           # pretrained encoder, a local directory or a hub name [none: a small one is trained from scratch]
 student="sv_mixer transformer"  # students to distill, one system each
 backend=linear     # a further backend for the first student, frozen (none: no such system)
+score_norm=none    # as-norm: scores normalised by the training speakers' mean embeddings, too, in a row of their own
+calibrate=false    # log-likelihood ratios beside all scores, by a calibration trained on the validation trials
 lmft=false         # large-margin fine-tuning of each student, one further system each
 num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
 num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
@@ -57,6 +59,7 @@ if [ -z "$nj" ]; then
   [ "$nj" -le 8 ] || nj=8
 fi
 [[ $nj =~ ^[1-9][0-9]*$ && $num_threads =~ ^[1-9][0-9]*$ ]] || _options_error "--nj and --num-threads are whole numbers of at least 1"
+[[ $score_norm =~ ^(none|as-norm)$ ]] || _options_error "--score-norm: found '$score_norm', expected none or as-norm"
 read -ra students <<< "$student"
 read -ra corpus_words <<< "$corpus_opts"
 read -ra eval_words <<< "$eval_sets"
@@ -176,6 +179,45 @@ evaluations() {
   [ "$corpus" != voxceleb ] || { set=vox1; names="$(printf 'vox1_%s ' {o,e,h}{,_original})"; }
   for name in $names; do [ ! -s "$data/trials/$name" ] || echo "$set $name"; done
   for name in $eval_names; do [ ! -s "$data/trials/$name" ] || echo "$name $name"; done
+}
+
+# What the names of score directories end in: plain scores, and normalised ones.
+kinds=("")
+[ "$score_norm" = none ] || kinds+=(_as_norm)
+
+# "DATA_DIR_NAME TRIAL_LIST_NAME DIR" of every list that is scored, each into EXP/SYSTEM/DIR.
+scored() {
+  evaluations | while read -r set trials; do echo "$set $trials eval_$trials"; done
+  [ "$calibrate" = false ] || echo "valid valid valid"
+}
+
+# The data directories of which embeddings are needed: of the lists, and of the cohort.
+embedded() {
+  { scored | cut -d ' ' -f 1; [ "$score_norm" = none ] || echo train; } | sort -u
+}
+
+# normalize_scores SYSTEM EMBEDDINGS_SCP TRIALS DIR: DIR/scores → DIR_as_norm/scores, by the means of the training speakers.
+normalize_scores() {
+  local cohort=$exp/$1/embeddings_train.scp from=$4/scores to=$4_as_norm/scores top_n
+  need 7 "$cohort"
+  top_n=$(wc -l < "$data/train/spk2utt")
+  [ "$top_n" -le 300 ] || top_n=300
+  mkdir -p "$4_as_norm"
+  fresh "$to" "$from" "$cohort" || $cpu_cmd "$exp/log/normalize_scores_$1_$3.log" \
+    svtk normalize-scores --top-n "$top_n" --cohort "scp:$cohort" --cohort-spk2utt "$data/train/spk2utt" \
+    "$from" "scp:$2" "scp:$2" "$to"
+}
+
+# calibrate_scores SYSTEM KIND: trained on validKIND/scores, applied to every eval_TRIALSKIND/scores → llrs beside them.
+calibrate_scores() {
+  local model=$exp/$1/valid$2/calibration trials dir
+  fresh "$model" "$exp/$1/valid$2/scores" "$data/trials/valid" || $cpu_cmd "$exp/log/calibrate_$1$2.log" \
+    svtk calibrate "$exp/$1/valid$2/scores" "$data/trials/valid" "$model"
+  while read -r _ trials; do
+    dir=$exp/$1/eval_$trials$2
+    fresh "$dir/llrs" "$dir/scores" "$model" || $cpu_cmd "$exp/log/calibrate_$1_$trials$2.log" \
+      svtk calibrate --apply "$model" "$dir/scores" "$dir/llrs" < /dev/null
+  done < <(evaluations)
 }
 
 if stage 0 "the corpus ($corpus → ${corpus_dir:-${vox2:-nowhere}})"; then
@@ -338,7 +380,7 @@ fi
 if stage 7 "embeddings ($exp/SYSTEM, test data → $exp/SYSTEM/embeddings_DATA.scp)"; then
   for name in $(systems); do
     need "$(made_by "$name")" "$exp/$name/model.safetensors"
-    for set in $(evaluations | cut -d ' ' -f 1 | sort -u); do
+    for set in $(embedded); do
       to=$exp/$name/embeddings_$set
       fresh "$to.scp" "$exp/$name/model.safetensors" "$data/$set/wav.scp" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
         --inputs "$(model_files "$exp/$name")" "$data/$set" "$exp/log/extract_embeddings_${name}_$set.JOB.log" \
@@ -347,25 +389,29 @@ if stage 7 "embeddings ($exp/SYSTEM, test data → $exp/SYSTEM/embeddings_DATA.s
   done
 fi
 
-if stage 8 "scores ($exp/SYSTEM/embeddings_DATA.scp → $exp/SYSTEM/eval_TRIALS/scores)"; then
+if stage 8 "scores ($exp/SYSTEM/embeddings_DATA.scp → $exp/SYSTEM/eval_TRIALS/scores; as-norm: $score_norm; calibrated: $calibrate)"; then
   for name in $(systems); do
-    while read -r set trials; do
-      from=$exp/$name/embeddings_$set.scp to=$exp/$name/eval_$trials
+    while read -r set trials to; do
+      from=$exp/$name/embeddings_$set.scp to=$exp/$name/$to
       need 7 "$from"
       mkdir -p "$to"
       fresh "$to/scores" "$from" "$data/trials/$trials" || $cpu_cmd "$exp/log/score_${name}_$trials.log" \
         svtk score "$data/trials/$trials" "scp:$from" "scp:$from" "$to/scores" < /dev/null
-    done < <(evaluations)
+      [ "$score_norm" = none ] || normalize_scores "$name" "$from" "$trials" "$to" < /dev/null
+    done < <(scored)
+    [ "$calibrate" = false ] || for kind in "${kinds[@]}"; do calibrate_scores "$name" "$kind"; done
   done
 fi
 
 if stage 9 "metrics and report ($exp/SYSTEM/eval_TRIALS/scores → metrics.json)"; then
   for name in $(systems); do
     while read -r _ trials; do
-      from=$exp/$name/eval_$trials/scores to=$exp/$name/eval_$trials/metrics.json
-      need 8 "$from"
-      fresh "$to" "$from" || run_to "$to" "$exp/log/compute_metrics_${name}_$trials.log" \
-        svtk compute-metrics --json "$from" "$data/trials/$trials" < /dev/null
+      for kind in "${kinds[@]}"; do
+        from=$exp/$name/eval_$trials$kind/scores to=$exp/$name/eval_$trials$kind/metrics.json
+        need 8 "$from"
+        fresh "$to" "$from" || run_to "$to" "$exp/log/compute_metrics_${name}_$trials$kind.log" \
+          svtk compute-metrics --json "$from" "$data/trials/$trials" < /dev/null
+      done
     done < <(evaluations)
   done
 fi

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from svtk.kaldi.datadir import read_data_dir
-from svtk.kaldi.tables import ScpReader, read_vectors
+from svtk.kaldi.tables import ScpReader, TableWriter, read_vectors
 from svtk.kaldi.trials import read_scores, read_trials
 from svtk.prepare.demo_corpus import make_demo_corpus
 
@@ -28,6 +28,7 @@ RUN = Path(__file__).resolve().parents[2] / "egs/voxceleb/run.sh"
 CONF = Path(__file__).parent / "conf"
 SYSTEMS = ("teacher", "sv_mixer", "transformer", "sv_mixer_linear")
 TRIALS = ("test", "test_same_sex")
+KINDS = ("", "_as_norm")  # of scores
 
 
 def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
@@ -202,6 +203,34 @@ class TestStages:
             assert [row[1] for row in rows if row[:1] == [name]] == list(TRIALS)
         assert all("-" not in row for row in rows if row[:1] and row[0] in SYSTEMS)
 
+    def test_normalised_and_calibrated_scores(self, where, tmp_path):
+        """Beside those of above, in another directory; the teacher's further embeddings are made up."""
+        for name in ("teacher", "sv_mixer"):
+            shutil.copytree(where / "exp" / name, tmp_path / name)
+        rng = np.random.default_rng(0)
+        for name in ("train", "valid"):
+            to = tmp_path / f"teacher/embeddings_{name}"
+            with TableWriter(f"ark,scp:{to}.ark,{to}.scp") as writer:
+                for u in read_data_dir(where / "data" / name).utterances:
+                    writer.write(u.utt, rng.normal(size=16).astype(np.float32))
+        options = ["--exp", str(tmp_path), "--student", "sv_mixer", "--backend", "none"]
+        options += ["--score-norm", "as-norm", "--calibrate", "true"]
+        status, stdout, stderr = run(where, "--stage", "7", "--stop-stage", "9", *options)
+        assert status == 0, stderr
+        of_a_system = ["score", *["normalize-scores"] * 3, *["calibrate"] * 6]  # lists: valid, and those of above
+        expected = ["extract-embeddings"] * 2 + of_a_system * 2 + ["compute-metrics"] * 4 + ["report"]
+        assert sorted(commands(stderr)) == sorted(expected)
+        rows = [line.split()[:2] for line in stdout.splitlines()[-8:]]
+        assert sorted(rows) == sorted([n, t + kind] for n in ("teacher", "sv_mixer") for t in TRIALS for kind in KINDS)
+        for name in ("teacher", "sv_mixer"):
+            for kind in KINDS:
+                calibration = json.loads((tmp_path / name / f"valid{kind}/calibration").read_text())
+                scores, llrs = (read_scores(tmp_path / name / f"eval_test{kind}" / f) for f in ("scores", "llrs"))
+                expected = calibration["scores"][0]["weight"] * scores.scores + calibration["offset"]
+                np.testing.assert_allclose(llrs.scores, expected, rtol=1e-5, atol=1e-5)
+        status, _, stderr = run(where, "--stage", "7", "--stop-stage", "9", *options)
+        assert status == 0 and commands(stderr) == ["report"], stderr
+
     def test_a_rerun_changes_nothing(self, where):
         before = snapshot(where)
         status, stdout, stderr = run(where, "--corpus-opts", "--num-spks 9 --num-test-spks 4 --utts-per-spk 3")
@@ -355,6 +384,7 @@ def test_what_is_missing_is_named(tmp_path, corpus, options, found):
         (["--eval-sets", "voxsrc23"], "--eval-sets: found 'voxsrc23', expected NAME=DIR with NAME one of voxsrc22"),
         (["--eval-sets", "voxsrc23=. sitw=."], "--eval-sets: found 'sitw=.'"),
         (["--lmft", "yes"], "--lmft"),
+        (["--score-norm", "s-norm"], "--score-norm: found 's-norm', expected none or as-norm"),
     ],
 )
 def test_wrong_usage(tmp_path, options, found):
