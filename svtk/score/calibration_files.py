@@ -179,30 +179,32 @@ class _Features:
     def __init__(self, paths: Sequence[str], quality: Sequence[Quality], missing: str):
         self._paths, self._quality = paths, quality
         tables = [(side, measure.name) for measure in quality for side in (0, 1)]
+        #: What the measures lack, which must be concluded after the last block.
         self.missing = MissingKeys(paths[0], tables, "add them", missing)
-
-    def _block(self, first: int, pairs: Pairs, scores: np.ndarray) -> tuple[Pairs, np.ndarray, int, list]:
-        """Pairs, features, the number of pairs left out, and the missing keys, of which no features are made."""
-        rows = [found for measure in self._quality for found in pairs.rows(measure.index, measure.index)]
-        there, absent = self.missing.of(pairs, rows, first) if rows else (None, [])
-        num_skipped = 0
-        if any(absent):
-            num_skipped = len(there) - int(there.sum())
-            pairs, scores, rows = pairs.chosen(there), scores[there], [found[there] for found in rows]
-        sides = zip(rows[0::2], rows[1::2], strict=True)
-        columns = [measure.of(found) for measure, found in zip(self._quality, sides, strict=True)]
-        return pairs, np.hstack([scores, *columns]), num_skipped, absent
 
     def blocks(self, work: Callable[[Pairs, np.ndarray], R]) -> Iterator[R]:
         """Yield what *work* gives for pairs (K) and features (K, F) of every block; it is called by threads."""
 
-        def prepared(first: int, pairs: Pairs, scores: np.ndarray) -> tuple[R, int, list]:
-            pairs, features, *notes = self._block(first, pairs, scores)
-            return work(pairs, features), *notes
+        def worked(first: int, pairs: Pairs, scores: np.ndarray) -> tuple[R, int, list[dict[str, int]]]:
+            pairs, features, num_skipped, absent = self._of(first, pairs, scores)
+            return work(pairs, features), num_skipped, absent
 
-        for result, num_skipped, absent in in_order(prepared, _joint_blocks(self._paths)):
+        for result, num_skipped, absent in in_order(worked, _joint_blocks(self._paths)):
             if self.missing.add(absent, num_skipped):
                 yield result
+
+    def _of(self, first: int, pairs: Pairs, scores: np.ndarray) -> tuple[Pairs, np.ndarray, int, list[dict[str, int]]]:
+        """Pairs with all measures, their features, how many are left out, and the keys that measures lack."""
+        rows = [found for measure in self._quality for found in pairs.rows(measure.index, measure.index)]
+        num_skipped, absent = 0, []
+        if rows:
+            there, absent = self.missing.of(pairs, rows, first)
+            if any(absent):
+                num_skipped = len(there) - int(there.sum())
+                pairs, scores, rows = pairs.chosen(there), scores[there], [found[there] for found in rows]
+        sides = zip(rows[0::2], rows[1::2], strict=True)
+        columns = [measure.of(found) for measure, found in zip(self._quality, sides, strict=True)]
+        return pairs, np.hstack([scores, *columns]), num_skipped, absent
 
 
 def train_calibration_files(
