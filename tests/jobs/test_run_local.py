@@ -180,6 +180,8 @@ def test_a_signal_ends_the_jobs_and_what_they_started(tmp_path, number):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has them ignore SIGINT, and bash cannot trap what is ignored.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     files = [tmp_path / "pid.1", tmp_path / "pid.2"]
     deadline = time.monotonic() + 20
