@@ -182,29 +182,31 @@ class _Features:
         #: What the measures lack, which must be concluded after the last block.
         self.missing = MissingKeys(paths[0], tables, "add them", missing)
 
-    def blocks(self, work: Callable[[Pairs, np.ndarray], R]) -> Iterator[R]:
-        """Yield what *work* gives for pairs (K) and features (K, F) of every block; it is called by threads."""
+    def blocks(self, work: Callable[[np.ndarray, Pairs, np.ndarray], R]) -> Iterator[R]:
+        """Yield what *work* gives for lines (K), pairs (K) and features (K, F) of every block; threads call it."""
 
         def worked(first: int, pairs: Pairs, scores: np.ndarray) -> tuple[R, int, list[dict[str, int]]]:
-            pairs, features, num_skipped, absent = self._of(first, pairs, scores)
-            return work(pairs, features), num_skipped, absent
+            lines, pairs, features, absent = self._of(first, pairs, scores)
+            return work(lines, pairs, features), len(scores) - len(lines), absent
 
         for result, num_skipped, absent in in_order(worked, _joint_blocks(self._paths)):
             if self.missing.add(absent, num_skipped):
                 yield result
 
-    def _of(self, first: int, pairs: Pairs, scores: np.ndarray) -> tuple[Pairs, np.ndarray, int, list[dict[str, int]]]:
-        """Pairs with all measures, their features, how many are left out, and the keys that measures lack."""
+    def _of(
+        self, first: int, pairs: Pairs, scores: np.ndarray
+    ) -> tuple[np.ndarray, Pairs, np.ndarray, list[dict[str, int]]]:
+        """Lines, pairs and features of what has all measures, and the keys that measures lack."""
+        lines, absent = first + np.arange(len(pairs)), []
         rows = [found for measure in self._quality for found in pairs.rows(measure.index, measure.index)]
-        num_skipped, absent = 0, []
         if rows:
             there, absent = self.missing.of(pairs, rows, first)
             if any(absent):
-                num_skipped = len(there) - int(there.sum())
-                pairs, scores, rows = pairs.chosen(there), scores[there], [found[there] for found in rows]
+                lines, pairs, scores = lines[there], pairs.chosen(there), scores[there]
+                rows = [found[there] for found in rows]
         sides = zip(rows[0::2], rows[1::2], strict=True)
         columns = [measure.of(found) for measure, found in zip(self._quality, sides, strict=True)]
-        return pairs, np.hstack([scores, *columns]), num_skipped, absent
+        return lines, pairs, np.hstack([scores, *columns]), absent
 
 
 def train_calibration_files(
@@ -236,16 +238,18 @@ def train_calibration_files(
     only_one("stdout", {"the calibration": calibration, "--missing-list": missing_list})
     enroll: list[str] = []
     test: list[str] = []
+    lines: list[int] = []
     pieces = []
     source = _Features(scores, quality, missing)
-    for block, values in source.blocks(lambda *block: block):
+    for numbers, block, values in source.blocks(lambda *block: block):
         pieces.append(values)
+        lines += numbers.tolist()
         enroll += block.keys(0)
         test += block.keys(1)
     source.missing.conclude(len(enroll), missing_list)
     features = np.concatenate(pieces)
     scored, listed = Scores(enroll, test, features[:, 0]), read_trials(trials)
-    labels = join_labels(scored, listed, scores[0], trials, skip_unscored=missing == "skip")
+    labels = join_labels(scored, listed, scores[0], trials, lines=lines, skip_unscored=missing == "skip")
     if len(listed) > len(scored):
         log.warning("%s: %d of %d trials are learnt from", trials, len(scored), len(listed))
     names = [*scores]
@@ -311,7 +315,7 @@ def apply_calibration(
         raise DataError("other quality measures", path=calibration, found=found, expected=", ".join(wanted) or "none")
     weights = trained.weights()
 
-    def work(pairs: Pairs, features: np.ndarray) -> tuple[int, memoryview]:
+    def work(_lines: np.ndarray, pairs: Pairs, features: np.ndarray) -> tuple[int, memoryview]:
         ratios = np.full(len(pairs), trained.offset)
         for column, weight in zip(features.T, weights, strict=True):  # not by BLAS, which sums by place
             ratios += weight * column

@@ -141,11 +141,13 @@ def join_labels(
     scores_path: str | os.PathLike = "scores",
     trials_path: str | os.PathLike = "trials",
     *,
+    lines: Sequence[int] | None = None,
     skip_unscored: bool = False,
 ) -> np.ndarray:
     """Labels (N,) bool of the scores: by order when both lists hold the same keys in the same order, else by key.
 
-    With *skip_unscored*, trials without a score (see ``svtk score --missing skip``) are no error.
+    *lines* (N) say where in their file the scores stand, some of which may be left out. With *skip_unscored*,
+    trials without a score (see ``svtk score --missing skip``) are no error.
 
     Raises:
         DataError: the trials have no labels, a score has no trial or a trial no score (how many, the first
@@ -157,7 +159,7 @@ def join_labels(
         return trials.labels
     scored = list(zip(scores.enroll, scores.test, strict=True))
     listed = list(zip(trials.enroll, trials.test, strict=True))
-    _same_pairs(scored, listed, "score(s) without a trial", scores_path, trials_path)
+    _same_pairs(scored, listed, "score(s) without a trial", scores_path, trials_path, lines)
     if not skip_unscored:
         _same_pairs(listed, scored, "trial(s) without a score", trials_path, scores_path)
     label_of: dict[tuple[str, str], bool] = {}
@@ -174,9 +176,14 @@ def join_labels(
 
 
 def _same_pairs(
-    left: list[tuple[str, str]], right: list[tuple[str, str]], what: str, left_path: Any, right_path: Any
+    left: list[tuple[str, str]],
+    right: list[tuple[str, str]],
+    what: str,
+    left_path: Any,
+    right_path: Any,
+    lines: Sequence[int] | None = None,
 ) -> None:
-    """Every pair of *left* stands in *right* at least as often."""
+    """Every pair of *left*, which stand in *lines* of their file, stands in *right* at least as often."""
     surplus = Counter(left) - Counter(right)
     if surplus:
         first = next(iter(surplus))
@@ -184,7 +191,7 @@ def _same_pairs(
         raise DataError(
             f"{surplus.total()} {what} in {right_path}",
             path=left_path,
-            line=left.index(first) + 1,
+            line=left.index(first) + 1 if lines is None else lines[left.index(first)],
             found=examples,
             mend="score exactly the trials of this list",
         )

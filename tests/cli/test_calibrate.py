@@ -118,6 +118,12 @@ def test_missing_measures_and_scores_skipped(svtk_main, place, monkeypatch, capl
     num_used -= sum(not complete(line) for line in Path("dev.a").read_text().splitlines())
     assert f"dev.trials: {num_used} of {num_trials} trials are learnt from" in caplog.text
     run(*skip, "--apply=skipped", "test.a", "skipped.llr")
+    text = Path("dev.a").read_text()
+    Path("dev.a").write_text("u7 u7 1\n" + text + "x x 1\n")
+    Path("utt2dur").write_text(Path("utt2dur").read_text() + "x 1\n")
+    done = svtk_main("calibrate", "--log-quality=utt2dur", *skip, "dev.a", "dev.trials", "n")
+    assert done.code == 1 and f"dev.a:{text.count(chr(10)) + 2}: 1 score(s) without a trial" in done.stderr
+    Path("dev.a").write_text(text)
     written("dev.a", complete)
     done = svtk_main("calibrate", "--log-quality=utt2dur", "dev.a", "dev.trials", "n")
     assert done.code == 1 and "trial(s) without a score in dev.a" in done.stderr
