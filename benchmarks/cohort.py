@@ -9,11 +9,14 @@ resident memory of each; exit status 1 when the median ratio is above --max-rati
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
+import os
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,6 +39,18 @@ def product(utts: np.ndarray, cohort: np.ndarray, top_n: int) -> None:
 def statistics_of(utts: np.ndarray, cohort: np.ndarray, top_n: int) -> None:
     """What normalize-scores computes before it sees a trial."""
     Cohort(cohort, top_n).statistics(utts)
+
+
+@contextlib.contextmanager
+def blas_threads(number: str | None) -> Iterator[None]:
+    """What a process that starts here takes for OPENBLAS_NUM_THREADS: *number*, as the verb sets it, or all (None)."""
+    before = os.environ.pop("OPENBLAS_NUM_THREADS", None)
+    if number is not None:
+        os.environ["OPENBLAS_NUM_THREADS"] = number
+    yield
+    os.environ.pop("OPENBLAS_NUM_THREADS", None)
+    if before is not None:
+        os.environ["OPENBLAS_NUM_THREADS"] = before
 
 
 def measure(work, shape: tuple[int, int, int, int], pipe) -> None:
@@ -67,7 +82,8 @@ def main() -> int:
             ours, theirs = context.Pipe(duplex=False)
             shape = (args.utts, args.cohort, args.dim, args.top_n)
             process = context.Process(target=measure, args=(work, shape, theirs))
-            process.start()
+            with blas_threads("1" if work is statistics_of else None):
+                process.start()
             figures.append(ours.recv())
             process.join()
         (bare, bare_peak), (full, full_peak) = figures

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from svtk.cli._missing import missing_options
@@ -62,6 +64,7 @@ def command(
     """
     if method != "as-norm" and top_n is not None:
         raise click.UsageError(f"--top-n is for as-norm: {method} takes the whole cohort")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: threads of ours multiply, each by itself
     from svtk.score.normalize import normalize_scores
 
     normalize_scores(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -49,21 +47,15 @@ def test_the_whole_cohort_needs_no_products():
     np.testing.assert_allclose(Cohort(cohort, None).statistics(rows), transcription(rows, cohort, 200), atol=1e-12)
 
 
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(3) as pool:
-        yield pool
-
-
-def top(rows, cohort, top_n, pool):
+def top(rows, cohort, top_n):
     """top_scores, for rows whose products are exact in float32."""
     buffer = np.empty(len(rows) * tile_width(top_n), dtype=np.float32)
-    return top_scores(rows, cohort, top_n, pool, buffer)
+    return top_scores(rows, cohort, top_n, buffer)
 
 
 @pytest.mark.parametrize("spread", [-0.9, 0.0, 4.0])
 @pytest.mark.parametrize("width", [900, 3072, 20_000])
-def test_selection_is_exact_however_wrong_the_guess(monkeypatch, pool, spread, width):
+def test_selection_is_exact_however_wrong_the_guess(monkeypatch, spread, width):
     """Integers: products are exact and full of ties, whatever the tile; a guess far too high falls back."""
     monkeypatch.setattr(module, "_SPREAD", spread)
     monkeypatch.setattr(module, "_SAMPLE", 60)
@@ -73,7 +65,7 @@ def test_selection_is_exact_however_wrong_the_guess(monkeypatch, pool, spread, w
     cohort = np.sort(rng.integers(-3, 4, (7000, 4)).astype(np.float32), axis=0)  # the sample is the lowest
     for order in (cohort, cohort[::-1].copy()):  # ... or the highest
         expected = np.sort(rows @ order.T, axis=1)[:, -100:]
-        np.testing.assert_array_equal(top(rows, order, 100, pool), expected)
+        np.testing.assert_array_equal(top(rows, order, 100), expected)
 
 
 def test_tiles_and_threads_do_not_show(monkeypatch):
@@ -146,7 +138,8 @@ def test_rows_that_cannot_be():
 
 
 @pytest.mark.parametrize("places", [[], [0], [5, 517, 1029], [511, 512, 0, 513, 1024, 7], list(range(1300))])
-def test_every_row_has_its_place(places):
+def test_every_row_has_its_place(monkeypatch, places):
+    monkeypatch.setattr(module, "_UTTS", 512)
     places = np.array(places, dtype=np.int64)
     seen = []
     for chosen, slots in module._tiles(places):
