@@ -24,7 +24,7 @@ trials_dir=        # voxceleb: folder with the official trial lists, cleaned ver
 eval_sets=         # further evaluation sets, "voxsrc23=DIR vcmix=DIR": voxsrc22 voxsrc23 vcmix voices_dev voices_eval
 musan=             # noise, as MUSAN or a flat folder [demo: the corpus' own; folder: ROOT/../noise or ROOT/noise]
 rirs=              # room impulse responses [demo: the corpus' own; folder: ROOT/../rirs or ROOT/rirs]
-teacher=           # pretrained encoder, a local directory or a hub name [none: a small one is trained from scratch]
+teacher=           # pretrained encoder: a directory, a hub name, conf/teacher_*.yaml [none: a small one is trained from scratch]
 student="sv_mixer transformer"  # students to distill, one system each
 backend=linear     # a further backend for the first student, frozen (none: no such system)
 score_norm=none    # as-norm: scores normalised by the training speakers' mean embeddings, too, in a row of their own
@@ -81,10 +81,10 @@ for i in "${!eval_words[@]}"; do
   [ -d "$dir" ] || die "--eval-sets: $dir: no such directory"
   eval_words[i]=${eval_words[i]%%=*}=$(realpath -- "$dir")
 done
-if [ -d "$teacher" ]; then
+if [ -e "$teacher" ]; then
   teacher=$(realpath --relative-base="$_here" -- "$teacher")
 elif [[ $teacher == [./]* ]]; then
-  die "--teacher $teacher: no such directory"
+  die "--teacher $teacher: no such directory or file"
 fi
 cd "$_here"
 conf_dir=${conf_dir:-../../conf}
