@@ -390,3 +390,18 @@ def test_a_teachers_model_dir_holds_its_backend_alone(teacher, monkeypatch, tmp_
     (elsewhere / "encoder/model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the teacher"):
         load_model(elsewhere)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("frontend", FRONTENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_copy_for_inference_gives_the_same(frontend, backend, precision, tolerance):
+    model, some = build(frontend, backend), wavs(LENGTHS)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fast = model.train().for_inference(precision)
+    assert model.training and not fast.training and not any(p.requires_grad for p in fast.parameters())
+    expected, found = model.eval().embed_cover(some), fast.embed_cover(some)
+    assert found.dtype == torch.float32
+    assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < tolerance
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
