@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+onnx = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5.4"]
+
 setup(
     name="svtk",
     version="0.1.0",
@@ -30,9 +32,11 @@ setup(
         "tensorboard>=2.14",
     ],
     extras_require={
-        "demo": ["espeakng-loader>=0.2.4"],
+        "demo": ["espeakng-loader>=0.2.4", *onnx],
         "k2": ["k2>=1.23.4"],
+        "onnx": onnx,
         "test": [
+            *onnx,
             "pytest>=8",
             "hypothesis>=6",
             "ruff>=0.6",
