@@ -50,9 +50,9 @@ $(bin)/python:
 $(VENV)/.installed-demo: $(pins) | $(bin)/python
 	@echo "Installing the pinned dependencies into $(VENV) (a few minutes the first time) ..." >&2
 	$(pip) torch
-	$(pip) -e '.[demo]'
+	$(pip) -e '.[demo,report]'
 	@touch $@
 
 $(VENV)/.installed-test: $(pins) $(VENV)/.installed-demo | $(bin)/python
-	$(pip) -e '.[demo,test]'
+	$(pip) -e '.[demo,report,test]'
 	@touch $@

@@ -14,6 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["svtk", "svtk.*"]),
+    package_data={"svtk.score.report": ["page.*"]},
     install_requires=[
         "torch>=2.7.1",
         "torchaudio>=2.7.1",
@@ -34,6 +35,7 @@ setup(
     extras_require={
         "demo": ["espeakng-loader>=0.2.4", *onnx],
         "k2": ["k2>=1.23.4"],
+        "report": ["matplotlib>=3.8", "jinja2>=3.1"],
         "onnx": onnx,
         "test": [
             *onnx,
