@@ -21,6 +21,7 @@ def command(style: str, title: str | None, exp_dir: str) -> None:
 
     EXP_DIR holds one directory per system, as the recipe leaves them; what is not there yet shows as "-".
     """
-    from svtk.score.report import format_table, read_experiment
+    from svtk.score.report.experiment import read_experiment
+    from svtk.score.report.table import format_table
 
     click.echo(format_table(read_experiment(exp_dir), style, title))

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from svtk.errors import DataError
-from svtk.score.report import format_table, read_experiment
+from svtk.score.report.experiment import read_experiment
+from svtk.score.report.table import format_table
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def experiment(tmp_path):
 
 
 def test_one_row_per_system_and_trial_list(experiment):
-    rows = [row.cells() for row in read_experiment(experiment)]
+    lines = format_table(read_experiment(experiment), "md").splitlines()[2:]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]
     assert rows == [
         ("teacher", "all", "5.12", "0.250", "0.500", "9.00", "2.500", "62"),
         ("sv_mixer", "all", "-", "-", "-", "1.23", "0.988 in 2 s", "-"),
