@@ -79,10 +79,10 @@ tables() {
   done
 }
 
-# The .json files of output $1.
+# The .json files of output $1; not the record of how this part of it was made.
 json_files() {
   local file
-  for file in "$1"/*.json; do [ ! -f "$file" ] || [[ $file == *.part.json ]] || echo "$file"; done
+  for file in "$1"/*.json; do [ ! -f "$file" ] || [[ $file == *@(.part|/provenance).json ]] || echo "$file"; done
 }
 
 # What is wrong with table $1, which should hold what table $2 does; nothing when it is whole.
@@ -294,8 +294,12 @@ merge_outputs() {
       cp "$file" "$to/${file##*/}.part"
       whole+=("$to/${file##*/}")
     done < <(json_files "$(job_name "$name" 1)")
+    [ ! -d "$(job_name "$name" 1)" ] || rm -f "$to/provenance.json"
   done
-  for file in "${renames[@]}" "${whole[@]}"; do mv "$file.part" "$file"; done
+  for file in "${renames[@]}" "${whole[@]}"; do
+    rm -f "$file.provenance.json"  # of a run by one job; these parts have their own
+    mv "$file.part" "$file"
+  done
 }
 
 mkdir -p "$work"

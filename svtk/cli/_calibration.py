@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from svtk.cli._missing import missing_options
+from svtk.cli._provenance import SCORES, output_files, provenance_of
 
 
 def calibration_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,11 +65,17 @@ def train_or_apply(
         raise click.UsageError("--p-target is for training: --apply takes what was trained")
     from svtk.score.calibration_files import Quality, apply_calibration, train_calibration_files
 
-    measures = [Quality.read(name) for name in quality] + [Quality.read(name, True) for name in log_quality]
     scores = files[:num_scores]
-    options = {"quality": measures, "missing": missing, "missing_list": missing_list}
+    inputs = {"scores": scores, "quality": quality, "log_quality": log_quality}
     if trained is None:
         p_target = 0.5 if p_target is None else p_target
-        train_calibration_files(scores, files[-2], files[-1], p_target=p_target, **options)
+        record = provenance_of(output_files(files[-1]), {**inputs, "trials": files[-2]}, p_target=p_target)
     else:
-        apply_calibration(trained, scores, files[-1], **options)
+        record = provenance_of(output_files(files[-1]), {**inputs, "trained": trained}, max_hashed_output=SCORES)
+    with record:
+        measures = [Quality.read(name) for name in quality] + [Quality.read(name, True) for name in log_quality]
+        options = {"quality": measures, "missing": missing, "missing_list": missing_list}
+        if trained is None:
+            train_calibration_files(scores, files[-2], files[-1], p_target=p_target, **options)
+        else:
+            apply_calibration(trained, scores, files[-1], **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import no_pipes_option
+from svtk.cli._provenance import output_files, provenance_of
 
 
 @click.command(
@@ -61,15 +62,17 @@ def command(
     """
     from svtk.score.plda_files import adapt_plda_files
 
-    adapt_plda_files(
-        plda,
-        rspecifier,
-        plda_out,
-        mean=mean,
-        lda=lda,
-        length_norm=length_norm,
-        within_covar_scale=within_covar_scale,
-        between_covar_scale=between_covar_scale,
-        mean_diff_scale=mean_diff_scale,
-        text=not binary,
-    )
+    inputs = {"plda": plda, "embeddings": rspecifier, "mean": mean, "lda": lda}
+    with provenance_of(output_files(plda_out), inputs):
+        adapt_plda_files(
+            plda,
+            rspecifier,
+            plda_out,
+            mean=mean,
+            lda=lda,
+            length_norm=length_norm,
+            within_covar_scale=within_covar_scale,
+            between_covar_scale=between_covar_scale,
+            mean_diff_scale=mean_diff_scale,
+            text=not binary,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import no_pipes_option
+from svtk.cli._provenance import output_files, provenance_of
 
 
 @click.command(
@@ -28,4 +29,7 @@ def command(
     """
     from svtk.score.average import average_embeddings
 
-    average_embeddings(spk2utt, rspecifier, wspecifier, num_utts_wspecifier, length_normalize=length_normalize)
+    tables = [wspecifier] if num_utts_wspecifier is None else [wspecifier, num_utts_wspecifier]
+    written = [file for table in tables for file in output_files(table, table=True)]
+    with provenance_of(written, {"spk2utt": spk2utt, "embeddings": rspecifier}):
+        average_embeddings(spk2utt, rspecifier, wspecifier, num_utts_wspecifier, length_normalize=length_normalize)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import config_options, existing_dir, run_options, validation_options
+from svtk.cli._provenance import training_provenance
 
 
 @click.command(
@@ -26,4 +27,5 @@ def command(config, overrides, teacher, targets, **run):
 
     if teacher and targets:
         raise click.UsageError("--teacher and --targets exclude each other")
-    distill(load_config(config, overrides), Run(**run), teacher=teacher, targets=targets, path=config)
+    with training_provenance(run["model_dir"]):
+        distill(load_config(config, overrides), Run(**run), teacher=teacher, targets=targets, path=config)

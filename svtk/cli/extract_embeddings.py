@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option
+from svtk.cli._provenance import audio_source, output_files, provenance_of
 
 
 @click.command(
@@ -41,6 +42,8 @@ def command(windows, num_crops, batch_size, device, model_dir, source, wspecifie
     """
     from svtk.extract.embeddings import extract_embeddings
 
-    extract_embeddings(
-        model_dir, source, wspecifier, windows=windows, num_crops=num_crops, batch_size=batch_size, device=device
-    )
+    inputs = {"model": model_dir, "data": audio_source(source)}
+    with provenance_of(output_files(wspecifier, table=True), inputs):
+        extract_embeddings(
+            model_dir, source, wspecifier, windows=windows, num_crops=num_crops, batch_size=batch_size, device=device
+        )

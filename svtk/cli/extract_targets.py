@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option
+from svtk.cli._provenance import provenance_of
 
 
 @click.command(
@@ -39,6 +40,7 @@ def command(teacher, layers, compress, min_duration, device, data_dir, out_dir):
     """
     from svtk.extract.targets import extract_targets
 
-    extract_targets(
-        teacher, data_dir, out_dir, layers=layers, compress=compress, min_duration=min_duration, device=device
-    )
+    with provenance_of([out_dir], {"teacher": teacher, "data": data_dir}):
+        extract_targets(
+            teacher, data_dir, out_dir, layers=layers, compress=compress, min_duration=min_duration, device=device
+        )

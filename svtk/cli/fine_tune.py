@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import config_options, existing_dir, training_options
+from svtk.cli._provenance import training_provenance
 
 
 @click.command(
@@ -21,4 +22,5 @@ def command(config, overrides, model, **run):
     from svtk.train.fine_tune import fine_tune
     from svtk.train.run import Run
 
-    fine_tune(load_config(config, overrides), Run(**run), model=model, path=config)
+    with training_provenance(run["model_dir"]):
+        fine_tune(load_config(config, overrides), Run(**run), model=model, path=config)

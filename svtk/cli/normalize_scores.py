@@ -8,6 +8,7 @@ import click
 
 from svtk.cli._missing import missing_options
 from svtk.cli._options import no_pipes_option
+from svtk.cli._provenance import SCORES, output_files, provenance_of
 
 
 @click.command(
@@ -67,17 +68,29 @@ def command(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: threads of ours multiply, each by itself
     from svtk.score.normalize import normalize_scores
 
-    normalize_scores(
-        cohort,
-        scores,
-        enroll_rspecifier,
-        test_rspecifier,
-        normalized,
-        method=method,
-        top_n=300 if top_n is None else top_n,
-        cohort_spk2utt=cohort_spk2utt,
-        mean=mean,
-        statistics=stats,
-        missing=missing,
-        missing_list=missing_list,
-    )
+    nearest = 300 if top_n is None else top_n
+    inputs = {
+        "scores": scores,
+        "enroll": enroll_rspecifier,
+        "test": test_rspecifier,
+        "cohort": cohort,
+        "cohort_spk2utt": cohort_spk2utt,
+        "mean": mean,
+        "stats": stats,
+    }
+    resolved = {"top_n": nearest} if method == "as-norm" else {}
+    with provenance_of(output_files(normalized), inputs, max_hashed_output=SCORES, **resolved):
+        normalize_scores(
+            cohort,
+            scores,
+            enroll_rspecifier,
+            test_rspecifier,
+            normalized,
+            method=method,
+            top_n=nearest,
+            cohort_spk2utt=cohort_spk2utt,
+            mean=mean,
+            statistics=stats,
+            missing=missing,
+            missing_list=missing_list,
+        )

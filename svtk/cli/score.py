@@ -6,6 +6,7 @@ import click
 
 from svtk.cli._missing import missing_options
 from svtk.cli._options import no_pipes_option
+from svtk.cli._provenance import SCORES, output_files, provenance_of
 
 
 @click.command(
@@ -118,23 +119,39 @@ def command(
     from svtk.score.scorers import Method
     from svtk.score.trial_scores import Policies, score_trials
 
-    score_trials(
-        trials,
-        enroll_rspecifier,
-        test_rspecifier,
-        scores,
-        Method(
-            name=method,
-            mode=enroll_mode or "mean",
-            mean=mean,
-            transform=transform,
-            plda=plda,
-            length_norm=length_norm is not False,
-            plda_length_norm=plda_length_norm or "covariance",
-            num_utts=num_utts,
-        ),
-        enroll_spk2utt=enroll_spk2utt,
-        test_spk2utt=test_spk2utt,
-        policies=Policies(missing, missing_list, duplicates, same_utterance),
-        num_threads=num_threads or None,
+    inputs = {
+        "trials": trials,
+        "enroll": enroll_rspecifier,
+        "test": test_rspecifier,
+        "mean": mean,
+        "transform": transform,
+        "plda": plda,
+        "num_utts": num_utts,
+        "enroll_spk2utt": enroll_spk2utt,
+        "test_spk2utt": test_spk2utt,
+    }
+    how = Method(
+        name=method,
+        mode=enroll_mode or "mean",
+        mean=mean,
+        transform=transform,
+        plda=plda,
+        length_norm=length_norm is not False,
+        plda_length_norm=plda_length_norm or "covariance",
+        num_utts=num_utts,
     )
+    resolved = {"enroll_mode": how.mode}
+    if plda is not None:
+        resolved |= {"length_norm": how.length_norm, "plda_length_norm": how.plda_length_norm}
+    with provenance_of(output_files(scores), inputs, max_hashed_output=SCORES, **resolved):
+        score_trials(
+            trials,
+            enroll_rspecifier,
+            test_rspecifier,
+            scores,
+            how,
+            enroll_spk2utt=enroll_spk2utt,
+            test_spk2utt=test_spk2utt,
+            policies=Policies(missing, missing_list, duplicates, same_utterance),
+            num_threads=num_threads or None,
+        )

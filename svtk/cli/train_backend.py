@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import config_options, existing_dir, training_options
+from svtk.cli._provenance import training_provenance
 
 
 @click.command(
@@ -21,4 +22,5 @@ def command(config, overrides, student, **run):
     from svtk.train.backend import train_backend
     from svtk.train.run import Run
 
-    train_backend(load_config(config, overrides), Run(**run), student=student, path=config)
+    with training_provenance(run["model_dir"]):
+        train_backend(load_config(config, overrides), Run(**run), student=student, path=config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import no_pipes_option
+from svtk.cli._provenance import output_files, provenance_of
 
 
 @click.command(
@@ -53,15 +54,17 @@ def command(
         raise click.UsageError("--lda-dim and --lda-out go together")
     from svtk.score.plda_files import train_plda_files
 
-    train_plda_files(
-        spk2utt,
-        rspecifier,
-        plda,
-        mean_out=mean_out,
-        lda_out=lda_out,
-        lda_dim=lda_dim,
-        total_covariance_factor=total_covariance_factor,
-        length_norm=length_norm,
-        num_iters=num_iters,
-        text=not binary,
-    )
+    written = [file for name in (plda, mean_out, lda_out) if name is not None for file in output_files(name)]
+    with provenance_of(written, {"spk2utt": spk2utt, "embeddings": rspecifier}):
+        train_plda_files(
+            spk2utt,
+            rspecifier,
+            plda,
+            mean_out=mean_out,
+            lda_out=lda_out,
+            lda_dim=lda_dim,
+            total_covariance_factor=total_covariance_factor,
+            length_norm=length_norm,
+            num_iters=num_iters,
+            text=not binary,
+        )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import config_options, training_options
+from svtk.cli._provenance import training_provenance
 
 
 @click.command(
@@ -21,4 +22,5 @@ def command(config, overrides, encoder, **run):
     from svtk.train.run import Run
     from svtk.train.teacher import train_teacher
 
-    train_teacher(load_config(config, overrides), Run(**run), encoder=encoder, path=config)
+    with training_provenance(run["model_dir"]):
+        train_teacher(load_config(config, overrides), Run(**run), encoder=encoder, path=config)

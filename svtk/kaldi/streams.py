@@ -18,6 +18,7 @@ from typing import BinaryIO
 from svtk.errors import DataError
 from svtk.kaldi.bytesource import ByteSource
 from svtk.kaldi.specifiers import Wxfilename, parse_rxfilename, parse_wxfilename
+from svtk.provenance import forget
 
 __all__ = [
     "ByteSource",
@@ -215,7 +216,8 @@ class _OutputPipe(Output):
 
 
 class PartFile(Output):
-    """A file that grows as ``FILE.part`` and takes its name when it is committed.
+    """A file that grows as ``FILE.part`` and takes its name when it is committed; the record of an earlier file of this
+    name (:mod:`svtk.provenance`) goes then.
 
     Args:
         path: the final name; its directory is made.
@@ -274,6 +276,7 @@ class PartFile(Output):
         if not self.file.closed:
             self.close()
         try:
+            forget(self.path)
             os.replace(self.part, self.path)
         except OSError as error:
             raise self._trouble(error) from error

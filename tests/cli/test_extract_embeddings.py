@@ -45,7 +45,8 @@ def test_a_data_directory(svtk_main, student_dir, corpus, tmp_path, expected, mo
     monkeypatch.chdir(tmp_path)
     done = svtk_main("extract-embeddings", "--batch-size=2", student_dir, corpus.valid, wspecifier)
     assert (done.code, done.stdout, done.stderr) == (0, "", "")
-    assert set(os.listdir()) == ({"e.ark", "e.scp"} if "scp" in wspecifier else {"e.ark"})
+    files = ["e.ark", "e.scp"] if "scp" in wspecifier else ["e.ark"]
+    assert sorted(os.listdir()) == sorted([*files, *(f"{file}.provenance.json" for file in files)])
     for rspecifier in ["ark:e.ark"] + ["scp:e.scp"] * ("scp" in wspecifier):
         keys, rows = read_vectors(rspecifier)
         assert keys == expected[0]
