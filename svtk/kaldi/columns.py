@@ -19,7 +19,16 @@ from svtk.kaldi.streams import open_rxfilename
 from svtk.kaldi.text import refuse_byte_order_mark
 from svtk.kaldi.trials import LABELS, TrialLayout, malformed_trial
 
-__all__ = ["KeyIndex", "Pairs", "parse_scores", "parse_trials", "read_score_blocks", "score_blocks", "trial_blocks"]
+__all__ = [
+    "KeyIndex",
+    "Pairs",
+    "line_blocks",
+    "parse_scores",
+    "parse_trials",
+    "read_score_blocks",
+    "score_blocks",
+    "trial_blocks",
+]
 
 _BYTES = 1 << 24  # of a block
 _LONGEST_LINE = 1 << 28  # bytes; a longer one means that this is no text
@@ -161,7 +170,7 @@ def _decimals(scores: np.ndarray) -> pa.Array:
 # Reading
 
 
-def _line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int, bytes]]:
+def line_blocks(rxfilename: str | os.PathLike, what: str) -> Iterator[tuple[int, bytes]]:
     """Yield the number of a block's first line, counted from 1, and its whole lines; the last ends in a newline too.
 
     Raises:
@@ -237,7 +246,7 @@ def trial_blocks(rxfilename: str | os.PathLike) -> Iterator[tuple[TrialLayout, i
         DataError: the list is empty or cannot be read.
     """
     layout = None
-    for first, text in _line_blocks(rxfilename, "trial list"):
+    for first, text in line_blocks(rxfilename, "trial list"):
         if layout is None:
             layout = TrialLayout.of(text[: text.index(b"\n")].decode(errors="replace").split())
         yield layout, first, text
@@ -278,7 +287,7 @@ def score_blocks(rxfilename: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: the file is empty or cannot be read.
     """
-    return _line_blocks(rxfilename, "score file")
+    return line_blocks(rxfilename, "score file")
 
 
 def parse_scores(path: str | os.PathLike, first: int, text: bytes) -> tuple[Pairs, np.ndarray]:

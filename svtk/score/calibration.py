@@ -5,7 +5,8 @@ evaluation of speaker detection", 2006): with N_t target and N_n nontarget trial
 
     p / N_t Σ_targets log(1 + exp(-x)) + (1 - p) / N_n Σ_nontargets log(1 + exp(x)).
 
-For p = 0.5 that is Cllr, but for its unit. A fusion is a calibration of several scores.
+For p = 0.5 that is Cllr (:func:`svtk.score.metrics.cllr`), but for its unit. A fusion is a calibration of several
+scores.
 """
 
 from __future__ import annotations
@@ -14,27 +15,13 @@ import numpy as np
 
 from svtk.errors import DataError
 
-__all__ = ["cllr", "train_calibration"]
+__all__ = ["train_calibration"]
 
 #: On weights of features scaled to deviation 1: moves no weight by more than about 1e-6 of itself, yet keeps
 #: weights finite where targets and nontargets do not overlap, and unique where two systems are the same.
 _RIDGE = 1e-8
 _MAX_STEPS = 500
 _GRADIENT = 1e-11
-
-
-def cllr(llrs: np.ndarray, labels: np.ndarray) -> float:
-    """The cost of log-likelihood ratios, in bits: 0 for perfect ones, 1 for those that say nothing.
-
-    Args:
-        llrs: natural logarithms (N,).
-        labels: bool (N,), True = target; both kinds are there.
-
-    >>> cllr(np.zeros(3), np.array([True, False, False]))
-    1.0
-    """
-    target, nontarget = np.logaddexp(0, -llrs[labels]).mean(), np.logaddexp(0, llrs[~labels]).mean()
-    return float((target + nontarget) / 2 / np.log(2))
 
 
 def train_calibration(

@@ -20,8 +20,9 @@ from svtk.kaldi.streams import open_wxfilename
 from svtk.kaldi.text import only_one, read_text, write_text
 from svtk.kaldi.trials import Scores, read_trials
 from svtk.score.blocks import in_order, with_progress
-from svtk.score.calibration import cllr, train_calibration
-from svtk.score.metrics import join_labels
+from svtk.score.calibration import train_calibration
+from svtk.score.labels import join_labels
+from svtk.score.metrics import cllr
 from svtk.score.missing import MissingKeys
 
 __all__ = ["Calibration", "Quality", "apply_calibration", "read_calibration", "train_calibration_files"]

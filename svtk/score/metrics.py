@@ -1,218 +1,171 @@
-"""Error rates of scored trials: equal error rate and normalised minimum detection cost.
-
-A trial is accepted when its score reaches the threshold. Trials of equal score are accepted or rejected
-together, so operating points lie between *distinct* scores only, and the order of tied trials in a file
-cannot change a figure.
-"""
+"""The figures of scored trials in [0, 1] or bits: EER, minDCF, actDCF, Cllr, minCllr, and their thresholds."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from svtk.errors import DataError
-from svtk.kaldi.text import only_one
-from svtk.kaldi.trials import Scores, Trials, read_scores, read_trials
+from svtk.score.operating_points import (
+    Cells,
+    Cost,
+    OperatingPoints,
+    act_dcf,
+    convex_hull,
+    crossing,
+    equal_error_rate,
+    min_cllr,
+    min_dcf,
+    operating_points,
+)
 
 __all__ = [
+    "DEFAULT_COSTS",
     "Metrics",
-    "OperatingPoints",
+    "cllr",
     "compute_metrics",
     "equal_error_rate",
-    "join_labels",
+    "figure_names",
+    "log_costs",
+    "metrics_of",
     "min_dcf",
+    "nested",
     "operating_points",
-    "score_file_metrics",
 ]
 
-
-@dataclasses.dataclass(frozen=True)
-class OperatingPoints:
-    """What the K distinct scores allow: point k rejects the k lowest of them, k = 0 ... K.
-
-    ``scores`` float64 (K,) ascending; ``miss`` and ``false_alarm`` float64 (K + 1,) rates in [0, 1].
-    """
-
-    scores: np.ndarray
-    miss: np.ndarray
-    false_alarm: np.ndarray
+DEFAULT_COSTS = (Cost(0.05), Cost(0.01), Cost(0.001))
 
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """Figures of one score file; rates in [0, 1], ``min_dcf`` by p_target as a plain number's text."""
+    """Figures of one set of trials; rates in [0, 1], costs by :attr:`Cost.name`.
+
+    ``eer`` is the plain one (:func:`equal_error_rate`), ``eer_convex_hull`` that of :func:`convex_hull`. ``act_dcf``
+    and ``cllr`` (bits) take scores as natural log-likelihood ratios. ``min_dcf_threshold``: accepting scores from it
+    on costs ``min_dcf``; infinite where rejecting all does.
+    """
 
     eer: float
     eer_threshold: float
+    eer_convex_hull: float
     min_dcf: dict[str, float]
+    min_dcf_threshold: dict[str, float]
+    act_dcf: dict[str, float]
+    cllr: float
+    min_cllr: float
     num_targets: int
     num_nontargets: int
 
     def to_mapping(self) -> dict[str, Any]:
-        """What ``compute-metrics --json`` prints."""
-        return dataclasses.asdict(self)
+        """What ``compute-metrics --json`` prints; None stands for what is infinite, which JSON cannot say."""
+        return _finite(dataclasses.asdict(self))
+
+    def figures(self) -> np.ndarray:
+        """The figures of :func:`figure_names`, float64 (F,)."""
+        costs = [*self.min_dcf.values(), *self.act_dcf.values()]
+        return np.array([self.eer, self.eer_convex_hull, self.cllr, self.min_cllr, *costs])
 
 
-def operating_points(scores: np.ndarray, labels: np.ndarray) -> OperatingPoints:
-    """Miss and false-alarm rates at every threshold that makes a difference; sorts once.
+def figure_names(costs: Sequence[Cost]) -> list[str]:
+    """What intervals and differences are given of: names of :class:`Metrics`, ``NAME/COST`` where it has one a cost."""
+    by_cost = [f"{name}/{cost.name}" for name in ("min_dcf", "act_dcf") for cost in costs]
+    return ["eer", "eer_convex_hull", "cllr", "min_cllr", *by_cost]
+
+
+def nested(costs: Sequence[Cost], values: Sequence[Any]) -> dict[str, Any]:
+    """Values of :func:`figure_names` as :class:`Metrics` nests them.
+
+    >>> nested([Cost(0.01)], [1, 2, 3, 4, 5, 6])["act_dcf"]
+    {'0.01': 6}
+    """
+    result: dict[str, Any] = {}
+    for name, value in zip(figure_names(costs), values, strict=True):
+        outer, _, inner = name.partition("/")
+        if inner:
+            result.setdefault(outer, {})[inner] = value
+        else:
+            result[outer] = value
+    return _finite(result)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_finite(inner) for inner in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def log_costs(llrs: np.ndarray, target: bool) -> np.ndarray:
+    """What Cllr averages: bits (N,) that natural log-likelihood ratios (N,) of one class lose."""
+    return np.logaddexp(0, -llrs if target else llrs) / math.log(2)
+
+
+def cllr(llrs: np.ndarray, labels: np.ndarray) -> float:
+    """The cost of log-likelihood ratios, in bits: 0 for perfect ones, 1 for those that say nothing.
+
+    Brümmer and du Preez, "Application-independent evaluation of speaker detection", 2006.
 
     Args:
-        scores: (N,) finite numbers.
-        labels: (N,) bool, True = target.
+        llrs: natural logarithms (N,).
+        labels: bool (N,), True = target; both kinds are there.
 
-    Raises:
-        DataError: a score that is not finite, or one of the classes missing.
+    >>> cllr(np.zeros(3), np.array([True, False, False]))
+    1.0
     """
-    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
-    if scores.shape != labels.shape or scores.ndim != 1:
-        raise ValueError(f"scores {scores.shape} and labels {labels.shape} must be (N,)")
-    if (bad := np.flatnonzero(~np.isfinite(scores))).size:
-        raise DataError(f"score {bad[0] + 1} is not finite", found=str(scores[bad[0]]))
-    num_targets = int(labels.sum())
-    num_nontargets = len(labels) - num_targets
-    for number, name in ((num_targets, "target"), (num_nontargets, "nontarget")):
-        if number == 0:
-            raise DataError(f"no {name} trials", found=f"{len(labels)} of the other kind", expected="both kinds")
-    order = np.argsort(scores)
-    scores, labels = scores[order], labels[order]
-    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # (K,) last place of each distinct score
-    misses = np.append(0, np.cumsum(labels)[last])  # (K + 1,) targets rejected
-    rejected = np.append(0, last + 1)  # (K + 1,) trials rejected
-    false_alarms = num_nontargets - (rejected - misses)
-    return OperatingPoints(scores[last], misses / num_targets, false_alarms / num_nontargets)
+    return _cllr(llrs[labels], llrs[~labels])
 
 
-def equal_error_rate(points: OperatingPoints) -> tuple[float, float]:
-    """The rate at which misses and false alarms are equally frequent, and the threshold there.
-
-    The plain EER: where no operating point has equal rates, both rates are interpolated linearly between
-    the two adjacent points that enclose the crossing. (Not the convex-hull EER, which is never larger.)
-    The threshold is the score on which the crossing lies: accepting scores at or above it realises the EER
-    when a point has equal rates, and the lower of the two enclosing points' miss rates otherwise.
-    """
-    difference = points.miss - points.false_alarm  # (K + 1,) strictly ascending from -1 to 1
-    k = int(np.searchsorted(difference, 0.0))  # the first point with miss >= false alarm; 1 <= k <= K
-    if difference[k] == 0:
-        return float(points.miss[k]), float(points.scores[k])
-    part = -difference[k - 1] / (difference[k] - difference[k - 1])
-    eer = points.miss[k - 1] + part * (points.miss[k] - points.miss[k - 1])
-    return float(eer), float(points.scores[k - 1])
+def _cllr(targets: np.ndarray, nontargets: np.ndarray) -> float:
+    """Mean of both classes' mean costs; in pieces, so that it holds no copy of the scores."""
+    sums = []
+    for scores, target in ((targets, True), (nontargets, False)):
+        pieces = (scores[start : start + (1 << 20)] for start in range(0, len(scores), 1 << 20))
+        sums.append(math.fsum(float(log_costs(piece, target).sum()) for piece in pieces) / len(scores))
+    return sum(sums) / 2
 
 
-def min_dcf(points: OperatingPoints, p_target: float) -> float:
-    """The least detection cost, normalised by that of the better of accepting all and rejecting all.
-
-    NIST SRE's ``C = p_target C_miss P_miss + (1 - p_target) C_fa P_fa`` with ``C_miss = C_fa = 1``,
-    divided by ``min(p_target, 1 - p_target)``; so it lies in [0, 1].
-
-    Args:
-        p_target: prior probability of a target trial, between 0 and 1 exclusively.
-    """
-    if not 0 < p_target < 1:
-        raise DataError("p_target is a probability", found=str(p_target), expected="a number between 0 and 1")
-    cost = p_target * points.miss + (1 - p_target) * points.false_alarm
-    return float(cost.min() / min(p_target, 1 - p_target))
+def hull_figures(cells: Cells) -> tuple[float, float]:
+    """Convex-hull EER and minCllr."""
+    hull = convex_hull(cells)
+    return crossing(hull.miss, hull.false_alarm), min_cllr(hull)
 
 
-def compute_metrics(scores: np.ndarray, labels: np.ndarray, p_targets: Sequence[float] = (0.05, 0.01)) -> Metrics:
-    """EER and minDCF of scores (N,) with labels (N,) bool.
-
-    Raises:
-        DataError: as :func:`operating_points` and :func:`min_dcf`.
-
-    >>> compute_metrics([0.1, 0.4, 0.3, 0.9], [False, False, True, True], [0.5]).to_mapping()
-    {'eer': 0.5, 'eer_threshold': 0.4, 'min_dcf': {'0.5': 0.5}, 'num_targets': 2, 'num_nontargets': 2}
-    """
-    points = operating_points(scores, labels)
+def metrics_of(points: OperatingPoints, costs: Sequence[Cost] = DEFAULT_COSTS) -> Metrics:
+    """All figures of operating points."""
     eer, threshold = equal_error_rate(points)
-    num_targets = int(np.sum(labels))
-    costs = {f"{p:g}": min_dcf(points, p) for p in p_targets}
-    return Metrics(eer, threshold, costs, num_targets, len(labels) - num_targets)
+    eer_convex_hull, lowest_cllr = hull_figures(points.cells)
+    least, where, actual = {}, {}, {}
+    for cost in costs:
+        values = cost.of(points.miss, points.false_alarm)
+        best = int(np.argmin(values))
+        least[cost.name], where[cost.name] = float(values[best]), float(points.thresholds[best])
+        actual[cost.name] = act_dcf(points, *dataclasses.astuple(cost))
+    return Metrics(
+        eer=eer,
+        eer_threshold=threshold,
+        eer_convex_hull=eer_convex_hull,
+        min_dcf=least,
+        min_dcf_threshold=where,
+        act_dcf=actual,
+        cllr=_cllr(points.target_scores, points.nontarget_scores),
+        min_cllr=lowest_cllr,
+        num_targets=len(points.target_scores),
+        num_nontargets=len(points.nontarget_scores),
+    )
 
 
-def join_labels(
-    scores: Scores,
-    trials: Trials,
-    scores_path: str | os.PathLike = "scores",
-    trials_path: str | os.PathLike = "trials",
-    *,
-    lines: Sequence[int] | None = None,
-    skip_unscored: bool = False,
-) -> np.ndarray:
-    """Labels (N,) bool of the scores: by order when both lists hold the same keys in the same order, else by key.
-
-    *lines* (N) say where in their file the scores stand, some of which may be left out. With *skip_unscored*,
-    trials without a score (see ``svtk score --missing skip``) are no error.
-
-    Raises:
-        DataError: the trials have no labels, a score has no trial or a trial no score (how many, the first
-            few, and the line of the first), or a pair is target in one line and nontarget in another.
-    """
-    if trials.labels is None:
-        raise DataError("the trial list has no labels", path=trials_path, expected="'ENROLL TEST target|nontarget'")
-    if scores.enroll == trials.enroll and scores.test == trials.test:
-        return trials.labels
-    scored = list(zip(scores.enroll, scores.test, strict=True))
-    listed = list(zip(trials.enroll, trials.test, strict=True))
-    _same_pairs(scored, listed, "score(s) without a trial", scores_path, trials_path, lines)
-    if not skip_unscored:
-        _same_pairs(listed, scored, "trial(s) without a score", trials_path, scores_path)
-    label_of: dict[tuple[str, str], bool] = {}
-    for number, (pair, label) in enumerate(zip(listed, trials.labels.tolist(), strict=True), 1):
-        if label_of.setdefault(pair, label) != label:
-            raise DataError(
-                "a pair is both target and nontarget",
-                path=trials_path,
-                line=number,
-                found=repr(" ".join(pair)),
-                mend="remove one of the lines",
-            )
-    return np.fromiter((label_of[pair] for pair in scored), dtype=bool, count=len(scored))
-
-
-def _same_pairs(
-    left: list[tuple[str, str]],
-    right: list[tuple[str, str]],
-    what: str,
-    left_path: Any,
-    right_path: Any,
-    lines: Sequence[int] | None = None,
-) -> None:
-    """Every pair of *left*, which stand in *lines* of their file, stands in *right* at least as often."""
-    surplus = Counter(left) - Counter(right)
-    if surplus:
-        first = next(iter(surplus))
-        examples = ", ".join(repr(" ".join(pair)) for pair in list(surplus)[:3]) + (" ..." if len(surplus) > 3 else "")
-        raise DataError(
-            f"{surplus.total()} {what} in {right_path}",
-            path=left_path,
-            line=left.index(first) + 1 if lines is None else lines[left.index(first)],
-            found=examples,
-            mend="score exactly the trials of this list",
-        )
-
-
-def score_file_metrics(
-    scores: str | os.PathLike, trials: str | os.PathLike, p_targets: Sequence[float] = (0.05, 0.01)
-) -> Metrics:
-    """:func:`compute_metrics` of a score file against a labelled trial list.
+def compute_metrics(scores: Sequence[float], labels: Sequence[bool], costs: Sequence[Cost] = DEFAULT_COSTS) -> Metrics:
+    """All figures of scores (N,) with labels (N,) bool.
 
     Raises:
-        DataError: as :func:`read_scores`, :func:`read_trials`, :func:`join_labels` and :func:`compute_metrics`; also
-            stdin named for both.
+        DataError: as :func:`operating_points`.
+
+    >>> metrics = compute_metrics([0.1, 0.4, 0.3, 0.9], [False, False, True, True], [Cost(0.5)])
+    >>> metrics.eer, metrics.eer_threshold, metrics.min_dcf
+    (0.5, 0.4, {'0.5': 0.5})
     """
-    only_one("stdin", {"SCORES": scores, "TRIALS": trials})
-    scored, listed = read_scores(scores), read_trials(trials)
-    labels = join_labels(scored, listed, scores, trials)
-    if (bad := np.flatnonzero(~np.isfinite(scored.scores))).size:
-        found = str(scored.scores[bad[0]])
-        raise DataError("a score is not finite", path=scores, line=int(bad[0]) + 1, found=found, mend="score again")
-    for present, name in ((labels.any(), "target"), (not labels.all(), "nontarget")):
-        if not present:
-            raise DataError(f"no {name} trials", path=trials, expected="target and nontarget trials")
-    return compute_metrics(scored.scores, labels, p_targets)
+    return metrics_of(operating_points(scores, labels), costs)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from svtk.kaldi.trials import read_scores, read_trials
-from svtk.score.calibration import cllr
+from svtk.score.metrics import cllr
 from svtk.score.missing import SIDES
 
 NUM = 1500

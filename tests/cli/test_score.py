@@ -1,8 +1,7 @@
-"""``svtk score``, ``compute-metrics`` and ``report``, run as a user runs them."""
+"""``svtk score`` and ``report``, run as a user runs them."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,54 +57,6 @@ def test_a_missing_embedding_leaves_no_scores(place):
         "To mend: extract their embeddings, or leave their trials out with --missing skip\n"
     )
     assert not list(place.glob("scores*"))
-
-
-def test_metrics_as_text_and_json(place):
-    (place / "scores").write_text("a b 1\na c 2\nb c 0\nc d 3\n")
-    done = run("compute-metrics", "scores", "trials", cwd=place)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        "EER          50.00 % at threshold 2.0000",
-        "minDCF 0.05  0.5000",
-        "minDCF 0.01  0.5000",
-        "trials       2 target, 2 nontarget",
-    ]
-    done = run(
-        "compute-metrics", "--json", "--p-target", "0.5", "--p-target=0.01", "-", "trials", cwd=place, text=SCORES
-    )
-    assert json.loads(done.stdout) == {
-        "eer": 0.0,
-        "eer_threshold": 0.6,
-        "min_dcf": {"0.5": 0.0, "0.01": 0.0},
-        "num_targets": 2,
-        "num_nontargets": 2,
-    }
-
-
-def test_metrics_of_scores_in_another_order(place):
-    (place / "scores").write_text("c d 3\nb c 0\na b 1\na c 2\n")
-    assert "EER          50.00 %" in run("compute-metrics", "scores", "trials", cwd=place).stdout
-
-
-@pytest.mark.parametrize(
-    ("scores", "message"),
-    [
-        ("a b 1\n", "Error: trials:2: 3 trial(s) without a score in scores; found 'a c', 'b c', 'c d'."),
-        (SCORES + "x y 1\n", "Error: scores:5: 1 score(s) without a trial in trials; found 'x y'."),
-        (SCORES.replace("0.6", "nan"), "Error: scores:1: malformed score; found 'a b nan00000'"),
-        (SCORES.replace("-0.800000", "nan"), "Error: scores:3: a score is not finite; found nan."),
-    ],
-)
-def test_metrics_that_cannot_be_computed(place, scores, message):
-    (place / "scores").write_text(scores)
-    done = run("compute-metrics", "scores", "trials", cwd=place)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("p", ["0", "1", "1.5", "x"])
-def test_p_target_out_of_range_is_wrong_usage(place, p):
-    assert run("compute-metrics", "--p-target", p, "scores", "trials", cwd=place).returncode == 2
 
 
 def test_report(place):

@@ -189,7 +189,7 @@ class TestStages:
         for name in SYSTEMS:
             for trials in TRIALS:
                 metrics = json.loads((where / "exp" / name / f"eval_{trials}" / "metrics.json").read_text())
-                assert 0 <= metrics["eer"] <= 1 and set(metrics["min_dcf"]) == {"0.05", "0.01"}
+                assert 0 <= metrics["eer"] <= 1 and set(metrics["min_dcf"]) == {"0.05", "0.01", "0.001"}
             assert f"\n{name} " in stdout
 
     def test_10_table(self, where):

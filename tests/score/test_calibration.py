@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from svtk.errors import DataError
-from svtk.score.calibration import cllr, train_calibration
+from svtk.score.calibration import train_calibration
+from svtk.score.metrics import cllr
 
 
 def draw(num_trials=4000, num_features=1, seed=0, distance=2.0, share=0.3):

@@ -1,0 +1,108 @@
+"""``svtk compute-metrics``, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from math import exp, log2
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from svtk.cli.main import svtk
+
+TRIALS = "a b target\na c nontarget\nb c nontarget\nc d target\n"
+SCORES = "a b 0.6\na c 0\nb c -0.8\nc d 1\n"
+
+
+def run(*words: str, text: str | None = None, code: int = 0) -> Result:
+    done = CliRunner().invoke(svtk, ["compute-metrics", *words], input=text, prog_name="svtk")
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def figures(*words: str, text: str | None = None) -> dict:
+    return json.loads(run("--json", *words, text=text).stdout)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("trials").write_text(TRIALS)
+    Path("scores").write_text(SCORES)
+
+
+def test_as_a_user_runs_it():
+    Path("scores").write_text("a b 1\na c 2\nb c 0\nc d 3\n")
+    words = [sys.executable, "-m", "svtk", "compute-metrics", "scores", "trials"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].split()[:3] == ["EER", "50.00", "%"]
+
+
+def test_json():
+    assert figures("--p-target", "0.5", "--p-target=0.01,10,1", "-", "trials", text=SCORES) == {
+        "eer": 0.0,
+        "eer_threshold": 0.6,
+        "eer_convex_hull": 0.0,
+        "min_dcf": {"0.5": 0.0, "0.01,10,1": 0.0},
+        "min_dcf_threshold": {"0.5": 0.6, "0.01,10,1": 0.6},
+        "act_dcf": {"0.5": 0.5, "0.01,10,1": 1.0},
+        "cllr": pytest.approx(sum(log2(1 + exp(x)) for x in (-0.6, -1, 0, -0.8)) / 4),
+        "min_cllr": 0.0,
+        "num_targets": 2,
+        "num_nontargets": 2,
+    }
+
+
+FORMS = {
+    "in another order": ("c d 1\nb c -0.8\na b 0.6\na c 0\n", TRIALS),
+    "VoxCeleb's list": (SCORES, "1 a b\n0 a c\n0 b c\n1 c d\n"),
+    "a fourth column": ("a b 0.6 target\na c 0 nontarget\nb c -0.8 0\nc d 1 1\n", None),
+    "compute-eer's": ("0.6 target\n0 nontarget\n-0.8 nontarget\n1 target\n", None),
+    "tabs": (SCORES.replace(" ", "\t"), TRIALS.replace(" ", "\t")),
+    "Windows' line ends": (SCORES.replace("\n", "\r\n"), TRIALS.replace("\n", "\r\n")),
+    "a key beyond ASCII": (SCORES.replace("c", "ć"), TRIALS.replace("c ", "ć ").replace(" c", " ć")),
+    "no newline at the end": (SCORES.rstrip(), TRIALS.rstrip()),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("stdin", [False, True])
+def test_every_form_of_scores_and_labels_says_the_same(form, stdin):
+    expected = figures("scores", "trials")
+    scores, trials = FORMS[form]
+    Path("other").write_text(scores)
+    Path("list").write_text(trials or "")
+    lists = ["list"] if trials else []
+    assert figures("-" if stdin else "other", *lists, text=scores if stdin else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "trials", "message"),
+    [
+        ("a b 1\n", TRIALS, "trials:2: 3 trial(s) without a score in scores; found 'a c', 'b c', 'c d'."),
+        (SCORES + "x y 1\n", TRIALS, "scores:5: 1 score(s) without a trial in trials; found 'x y'."),
+        (SCORES.replace("0.6", "0.6x"), TRIALS, "scores:1: malformed score; found 'a b 0.6x'"),
+        (SCORES.replace("-0.8", "nan"), TRIALS, "scores:3: a score is not a number; found 'b c nan'."),
+        (SCORES, "a b\na c\nb c\nc d\n", "trials: the trial list has no labels"),
+        (SCORES, TRIALS.replace(" nontarget", " target"), "trials: no nontarget trials; found 4 of the other kind"),
+        (SCORES, TRIALS.replace("target", "tgt"), "trials:1: malformed trial; found 'a b tgt'"),
+        (SCORES, None, "scores: the scores have no labels"),
+        ("a b 1 target\n", TRIALS, "scores: the scores have labels of their own"),
+        ("a b 1 target x\n", None, "scores:1: malformed score; found 'a b 1 target x'"),
+        ("", TRIALS, "scores: the score file is empty"),
+    ],
+)
+def test_what_cannot_be_computed(scores, trials, message):
+    Path("scores").write_text(scores)
+    Path("trials").write_text(trials or "")
+    done = run("scores", *(["trials"] if trials else []), code=1)
+    assert done.stdout == "" and str(done.exception).startswith(message)
+
+
+@pytest.mark.parametrize("cost", ["0", "1", "1.5", "x", "0.1,1", "0.1,0,1", "0.1,1,inf", "nan"])
+def test_a_cost_out_of_range_is_wrong_usage(cost):
+    assert "expected a probability" in run("--p-target", cost, "scores", "trials", code=2).stderr
