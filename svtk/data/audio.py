@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,11 +26,29 @@ from svtk.data.wav_archive import MOST_BYTES, WavEntry
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.streams import open_rxfilename
 
-__all__ = ["count_samples", "is_pipe", "open_audio", "pipe_to_16k", "read_audio", "repeat_to"]
+__all__ = ["Spliced", "count_samples", "is_pipe", "open_audio", "pipe_to_16k", "read_audio", "repeat_to"]
 
 _UNKNOWN = 1 << 62  # libsndfile's number of samples where a header does not tell it is near 1 << 63
 _BLOCK = 1 << 20  # samples decoded at a time
 _TO_THE_END = b"\xff" * 4  # a size in a WAV header
+
+
+class Spliced(NamedTuple):
+    """Parts of a recording, heard as one after the other: each ``(first sample, number of samples)``."""
+
+    wav: str
+    parts: tuple[tuple[int, int], ...]
+
+    def within(self, start: int, num_samples: int | None) -> list[tuple[int, int]]:
+        """The parts of the recording that are *num_samples* (None: all) from *start* on of what is heard."""
+        result, left = [], sum(length for _, length in self.parts) if num_samples is None else num_samples
+        for first, length in self.parts:
+            taken = min(length - start, left)
+            if taken > 0:
+                result.append((first + start, taken))
+                left -= taken
+            start = max(start - length, 0)
+        return result
 
 
 def is_pipe(wav: str) -> bool:
@@ -46,7 +65,7 @@ def pipe_to_16k(wav: str) -> str:
 
 
 def read_audio(
-    wav: str | WavEntry, start: int = 0, num_samples: int | None = None, utt: str | None = None
+    wav: str | WavEntry | Spliced, start: int = 0, num_samples: int | None = None, utt: str | None = None
 ) -> np.ndarray:
     """Read samples of a recording.
 
@@ -54,7 +73,7 @@ def read_audio(
     their order, run its command once.
 
     Args:
-        wav: path, ``path:offset``, pipe, or an entry of an archive that was read as it came.
+        wav: path, ``path:offset``, pipe, an entry of an archive that was read as it came, or parts of one of these.
         start: first sample.
         num_samples: how many samples; None reads to the end. Where the audio ends before, what there is.
         utt: whose audio this is, for messages.
@@ -65,6 +84,11 @@ def read_audio(
     Raises:
         AudioError: unreadable or empty audio, a command that fails or is refused, or not 16 kHz mono.
     """
+    if isinstance(wav, Spliced):
+        parts = wav.within(start, num_samples)
+        if not parts:
+            raise AudioError(f"empty audio{_of(utt)}", path=wav.wav, mend="remove the utterance")
+        return np.concatenate([read_audio(wav.wav, first, length, utt) for first, length in parts])
     with open_audio(wav, utt) as sound:
         _require_16k_mono(sound, wav, utt)
         sound.seek(min(start, sound.frames))

@@ -12,13 +12,16 @@ from pathlib import Path
 from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
-from svtk.data.audio import count_samples, is_pipe
+from svtk.data.audio import Spliced, count_samples, is_pipe
 from svtk.data.manifest import MANIFEST, is_current
+from svtk.data.speech_spans import read_speech
 from svtk.errors import DataError
 from svtk.kaldi.datadir import DataDir, Utterance, read_data_dir
 from svtk.progress import progress
 
 __all__ = ["Located", "load_cuts", "locate", "write_cuts"]
+
+_SPEECH = "svtk_speech"  # what of a cut is speech: [(first sample, number of samples), ...]
 
 
 def _recording(utterance: Utterance, verified: bool) -> Recording:
@@ -86,18 +89,32 @@ def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet
     return CutSet.from_file(final)
 
 
-def load_cuts(data_dir: str | os.PathLike) -> CutSet:
+def load_cuts(data_dir: str | os.PathLike, *, speech_only: bool = False) -> CutSet:
     """The cuts of a data directory, one per utterance.
 
     Its manifest is made when missing or older than the Kaldi files; in a directory that may not be written to,
     in memory only.
 
+    Args:
+        data_dir: a Kaldi data directory.
+        speech_only: note in each cut which of its samples are speech by ``vad.scp``; :func:`locate` gives those alone.
+
     Raises:
         DataError: as :func:`write_cuts`; also a manifest that is damaged, holds other than windows into
-            recordings of 16 kHz that are files or commands, or is of other data.
+            recordings of 16 kHz that are files or commands, or is of other data; or what
+            :func:`svtk.data.speech_spans.read_speech` raises.
         AudioError: as :func:`write_cuts`.
     """
-    path = Path(data_dir)
+    cuts = _load(Path(data_dir))
+    if speech_only:
+        cuts = cuts.to_eager()
+        speech = read_speech(data_dir, {cut.id: cut.num_samples for cut in cuts})
+        for cut in cuts:
+            cut.custom = {**(cut.custom or {}), _SPEECH: speech[cut.id]}
+    return cuts
+
+
+def _load(path: Path) -> CutSet:
     if is_current(path):
         try:
             cuts = CutSet.from_file(path / MANIFEST).to_eager()
@@ -167,11 +184,11 @@ def _is_ours(cut: object) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Located:
-    """Where the audio of a cut lies: ``wav`` is a path or a pipe; start and length in samples."""
+    """Where the audio of a cut lies: ``wav`` is a path, a pipe, or parts of it; start and length in samples."""
 
     utt: str
     spk: str | None
-    wav: str
+    wav: str | Spliced
     start: int
     num_samples: int
 
@@ -181,4 +198,9 @@ def locate(cut: MonoCut) -> Located:
     source = cut.recording.sources[0]
     wav = f"{source.source} |" if source.type == "command" else source.source
     spk = cut.supervisions[0].speaker if cut.supervisions else None
-    return Located(cut.id, spk, wav, round(cut.start * SAMPLE_RATE), cut.num_samples)
+    start = round(cut.start * SAMPLE_RATE)
+    speech = (cut.custom or {}).get(_SPEECH)
+    if speech is not None and speech != [(0, cut.num_samples)]:
+        parts = tuple((start + first, length) for first, length in speech)
+        return Located(cut.id, spk, Spliced(wav, parts), 0, sum(length for _, length in parts))
+    return Located(cut.id, spk, wav, start, cut.num_samples)
