@@ -173,7 +173,7 @@ class SpeakerModel(nn.Module):
     def _encode(self, wav: Tensor) -> list[Tensor]:
         if wav.shape[1] <= self.window_samples:
             return self.encode_window(wav)
-        starts = self._cover_starts(wav.shape[1])
+        starts = self.cover_starts(wav.shape[1])
         states = self.encode_window(torch.cat([wav[:, start : start + self.window_samples] for start in starts]))
         return self._stitch(starts, list(zip(*(state.chunk(len(starts)) for state in states), strict=True)))
 
@@ -190,7 +190,7 @@ class SpeakerModel(nn.Module):
         Windows of T frames cover the utterance; the last is aligned with its end and gives only the frames
         that the one before did not.
         """
-        starts = [self._cover_starts(len(wav)) for wav in wavs]
+        starts = [self.cover_starts(len(wav)) for wav in wavs]
         windows = self._windows(wavs, starts)
         hidden: list[list[Tensor]] = []
         for part in windows.split(batch_size):
@@ -232,22 +232,29 @@ class SpeakerModel(nn.Module):
         The inner product of two such means is the mean of the num_crops² pair scores, the paper's test
         protocol; their cosine differs from it by the lengths of the two means.
         """
-        starts = []
-        for wav in wavs:
-            room = len(wav) - self.window_samples
-            count = min(num_crops, room + 1)
-            starts.append([round(i * room / max(1, count - 1)) for i in range(count)])
+        starts = [self.crop_starts(len(wav), num_crops) for wav in wavs]
         windows = self._windows(wavs, starts)
         rows = torch.cat([self(part)[1] for part in windows.split(batch_size)])
         rows = nn.functional.normalize(rows)
         return torch.stack([part.mean(0) for part in rows.split([len(s) for s in starts])])
 
-    def _cover_starts(self, num_samples: int) -> list[int]:
-        frames = (num_samples - self.window_samples) // FRAME + self.window_frames
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that windows over *num_samples* samples, at least one window, give."""
+        return (num_samples - self.window_samples) // FRAME + self.window_frames
+
+    def cover_starts(self, num_samples: int) -> list[int]:
+        """First samples of the windows that cover *num_samples*: side by side, but for the last, which ends there."""
+        frames = self.num_frames(num_samples)
         starts = list(range(0, frames - self.window_frames + 1, self.window_frames))
         if starts[-1] + self.window_frames < frames:
             starts.append(frames - self.window_frames)
         return [start * FRAME for start in starts]
+
+    def crop_starts(self, num_samples: int, num_crops: int) -> list[int]:
+        """First samples of *num_crops* (fewer in a very short wav) evenly spaced windows."""
+        room = num_samples - self.window_samples
+        count = min(num_crops, room + 1)
+        return [round(i * room / max(1, count - 1)) for i in range(count)]
 
     def _windows(self, wavs: Sequence[Tensor], starts: Sequence[Sequence[int]]) -> Tensor:
         size = self.window_samples
