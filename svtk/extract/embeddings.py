@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from svtk.data.cuts import load_cuts, locate
 from svtk.data.wav_archive import read_wav_archive
@@ -14,7 +13,8 @@ from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
 from svtk.kaldi.tables import ScpReader, TableWriter
 from svtk.models.embedding import Utterance, Windows, embed_utterances
-from svtk.models.speaker_model import load_model
+from svtk.models.exported import embedder_files, open_embedder
+from svtk.models.speaker_model import Precision
 from svtk.progress import progress
 
 __all__ = ["extract_embeddings"]
@@ -41,19 +41,21 @@ def extract_embeddings(
     *,
     windows: Windows = "cover",
     num_crops: int = 10,
-    batch_size: int = 8,
+    batch_size: int | None = None,
+    precision: Precision = "float32",
     device: str = "cpu",
 ) -> int:
     """Write one embedding per utterance; returns how many there are.
 
     Args:
-        model_dir: MODEL_DIR of a student or a teacher.
+        model_dir: MODEL_DIR of a student or a teacher, or what ``svtk export`` made of one.
         source: a data directory; ``scp:wav.scp``, whose entries are files, ``file.ark:offset`` or pipes; or
             ``ark:wav.ark``, WAV files as Kaldi's wav-copy writes them, read as they come, so that such a run is
             not resumed. With the option ``p`` (permissive), utterances whose audio cannot be read are left out
             with a warning.
         wspecifier: output table of float vectors (E,).
         windows, num_crops, batch_size: as :func:`svtk.models.embedding.embed_utterances`.
+        precision: as :meth:`svtk.models.speaker_model.SpeakerModel.for_inference`.
         device: torch device.
 
     Raises:
@@ -63,15 +65,15 @@ def extract_embeddings(
     """
     spec = parse_rspecifier(source) if is_rspecifier(source) else None
     as_it_comes = spec is not None and spec.kind == "ark"
-    model = load_model(model_dir, device)
+    model = open_embedder(model_dir, device, num_threads=1).for_inference(precision)
     utterances: Iterable[Utterance]
     if as_it_comes:
         utterances = ((utt, wav, 0, None) for utt, wav in read_wav_archive(spec.rxfilename))
         total = fingerprint = None
     else:
         utterances = _listed(source)
-        model_files = [Path(model_dir) / name for name in ("config.yaml", "model.safetensors")]
-        fingerprint = [sha256_of_files(model_files), sha256_of_json([utterances, windows, num_crops])]
+        made_by = [utterances, windows, num_crops, precision]
+        fingerprint = [sha256_of_files(embedder_files(model_dir)), sha256_of_json(made_by)]
     with TableWriter(wspecifier, resume=not as_it_comes, fingerprint=fingerprint) as writer:
         count = len(writer.done)
         if not as_it_comes:
@@ -86,7 +88,6 @@ def extract_embeddings(
             num_crops=num_crops,
             batch_size=batch_size,
             permissive=spec is not None and spec.permissive,
-            together=device != "cpu",  # on a CPU little is gained by it, and every split gives the same bits without
         )
         for utt, row in progress(rows, "embeddings", total=total):
             writer.write(utt, row)
