@@ -26,7 +26,16 @@ from svtk.cli._provenance import audio_source, output_files, provenance_of
     help="Crops per utterance with --windows crops.",
 )
 @click.option(
-    "--batch-size", default=8, show_default=True, type=click.IntRange(min=1), help="Windows encoded at a time."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Windows encoded at a time; absent: as suits the model and the device.",
+)
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="bfloat16: quicker where the processor has it, and the embeddings differ in their third digit.",
 )
 @device_option
 @num_threads_option
@@ -34,16 +43,23 @@ from svtk.cli._provenance import audio_source, output_files, provenance_of
 @click.argument("model_dir", type=existing_dir)
 @click.argument("source", metavar="DATA_DIR|WAV_RSPECIFIER")
 @click.argument("wspecifier")
-def command(windows, num_crops, batch_size, device, model_dir, source, wspecifier):
+def command(windows, num_crops, batch_size, precision, device, model_dir, source, wspecifier):
     """Extract one embedding per utterance.
 
-    MODEL_DIR is a student or a teacher. The input is a data directory; scp:wav.scp, whose entries are files,
-    wav.ark:OFFSET or pipes; or ark:wav.ark, what wav-copy writes.
+    MODEL_DIR is a student or a teacher, or what export made of one. The input is a data directory; scp:wav.scp,
+    whose entries are files, wav.ark:OFFSET or pipes; or ark:wav.ark, what wav-copy writes.
     """
     from svtk.extract.embeddings import extract_embeddings
 
     inputs = {"model": model_dir, "data": audio_source(source)}
     with provenance_of(output_files(wspecifier, table=True), inputs):
         extract_embeddings(
-            model_dir, source, wspecifier, windows=windows, num_crops=num_crops, batch_size=batch_size, device=device
+            model_dir,
+            source,
+            wspecifier,
+            windows=windows,
+            num_crops=num_crops,
+            batch_size=batch_size,
+            precision=precision,
+            device=device,
         )
