@@ -26,7 +26,26 @@ import numpy as np
 
 from svtk.errors import DataError, ModelError
 
-__all__ = ["Row", "System", "in_order", "read_experiment", "read_systems"]
+__all__ = ["Row", "System", "in_order", "label_of", "read_experiment", "read_systems", "split_variant"]
+
+_VARIANTS = {"_as_norm": "as-norm"}  # what the names of score directories end in
+
+
+def split_variant(trials: str) -> tuple[str, str]:
+    """Trial list and variant of a name of an evaluation.
+
+    >>> split_variant("vox1_o_as_norm"), split_variant("vox1_o")
+    (('vox1_o', 'as-norm'), ('vox1_o', ''))
+    """
+    for ending, variant in _VARIANTS.items():
+        if trials.endswith(ending) and trials != ending:
+            return trials.removesuffix(ending), variant
+    return trials, ""
+
+
+def label_of(system: str, variant: str) -> str:
+    """What tables and figures call scores."""
+    return f"{system} + {variant}" if variant else system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +68,21 @@ class Row:
     duration: float | None = None
     rtf: float | None = None
     seconds: float | None = None
+
+    @property
+    def list_name(self) -> str | None:
+        """The trial list, whatever became of the scores."""
+        return None if self.trials is None else split_variant(self.trials)[0]
+
+    @property
+    def variant(self) -> str:
+        """What became of the scores: ``as-norm``, or nothing."""
+        return "" if self.trials is None else split_variant(self.trials)[1]
+
+    @property
+    def label(self) -> str:
+        """What figures call it."""
+        return label_of(self.system, self.variant)
 
 
 @dataclasses.dataclass(frozen=True)

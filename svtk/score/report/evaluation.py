@@ -1,0 +1,153 @@
+"""What the report keeps of one score file, however long: its figures, thinned curves, binned scores, worst errors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from svtk.score.labels import LabelledScores, read_labelled
+from svtk.score.metrics import Metrics, metrics_of
+from svtk.score.operating_points import OperatingPoints, operating_points, thin
+from svtk.score.report.data_dirs import DataDirs
+from svtk.score.report.experiment import label_of
+from svtk.score.report.sources import Source
+
+__all__ = ["NUM_ERRORS", "Band", "Det", "Error", "Evaluation", "Group", "Histogram", "evaluate"]
+
+NUM_ERRORS = 10  # that are listed, of either class
+_NUM_BINS = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Det:
+    """A DET curve: rates (K,) of misses, rising, and of false alarms, falling."""
+
+    miss: np.ndarray
+    false_alarm: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Between ``low`` and ``high`` (K,) the rate of misses lies at each rate of ``false_alarm`` (K,)."""
+
+    false_alarm: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Densities (B,) of either class between ``edges`` (B + 1,)."""
+
+    edges: np.ndarray
+    targets: np.ndarray
+    nontargets: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The EER of the trials of one group."""
+
+    grouping: str
+    value: str
+    eer: float
+    interval: tuple[float, float] | None
+    num_targets: int
+    num_nontargets: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Error:
+    """A trial that its score puts far on the wrong side."""
+
+    enroll: str
+    test: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One score file of one system on one trial list; ``variant`` says what became of the scores (``as-norm``).
+
+    ``calibrated`` are the figures of its log-likelihood ratios, where there are some.
+    """
+
+    system: str
+    trials: str
+    variant: str
+    metrics: Metrics
+    eer_interval: tuple[float, float] | None
+    calibrated: Metrics | None
+    det: Det
+    band: Band | None
+    histogram: Histogram
+    groups: list[Group]
+    false_alarms: list[Error]
+    misses: list[Error]
+
+    @property
+    def label(self) -> str:
+        """What tables and legends call it, and the series it belongs to in all figures."""
+        return label_of(self.system, self.variant)
+
+
+def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int) -> Evaluation:
+    """Read and reduce one score file.
+
+    Args:
+        source: the score file and its trials.
+        lookup: who speaks in the utterances, and how long.
+        num_bootstrap: resamples of the speakers for intervals and bands; 0: none.
+
+    Raises:
+        DataError: as :func:`svtk.score.labels.read_labelled`.
+    """
+    labelled = read_labelled(source.scores, source.trials_file, with_keys=True)
+    points = operating_points(labelled.scores, labelled.labels)
+    kept = thin(points)
+    return Evaluation(
+        system=source.system,
+        trials=source.trials,
+        variant=source.variant,
+        metrics=metrics_of(points),
+        eer_interval=None,
+        calibrated=_calibrated(source),
+        det=Det(points.miss[kept], points.false_alarm[kept]),
+        band=None,
+        histogram=_histogram(points),
+        groups=[],
+        false_alarms=_worst(labelled, ~labelled.labels, points.nontarget_scores[-NUM_ERRORS:][0], -1),
+        misses=_worst(labelled, labelled.labels, points.target_scores[:NUM_ERRORS][-1], 1),
+    )
+
+
+def _calibrated(source: Source) -> Metrics | None:
+    if source.llrs is None:
+        return None
+    labelled = read_labelled(source.llrs, source.trials_file)
+    return metrics_of(operating_points(labelled.scores, labelled.labels))
+
+
+def _histogram(points: OperatingPoints) -> Histogram:
+    """Finite scores in equally wide bins."""
+    finite = [scores[np.isfinite(scores)] for scores in (points.target_scores, points.nontarget_scores)]
+    ends = [scores[[0, -1]] for scores in finite if len(scores)]
+    low, high = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 1.0)
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, _NUM_BINS + 1)
+    densities = []
+    for scores in finite:
+        places = np.searchsorted(scores, edges)
+        places[-1] = len(scores)
+        densities.append(np.diff(places) / max(1, len(scores)) / (edges[1] - edges[0]))
+    return Histogram(edges, *densities)
+
+
+def _worst(labelled: LabelledScores, of_class: np.ndarray, bound: float, sign: int) -> list[Error]:
+    """The trials of a class whose scores are at least as bad as *bound*, the worst first."""
+    places = np.flatnonzero(of_class & (sign * labelled.scores <= sign * bound))
+    places = places[np.argsort(sign * labelled.scores[places], kind="stable")][:NUM_ERRORS]
+    keys = labelled.keys
+    return [Error(keys[labelled.enroll[i]], keys[labelled.test[i]], float(labelled.scores[i])) for i in places.tolist()]
