@@ -99,10 +99,40 @@ def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return valid(trials(noise(function)))
 
 
+def checkpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--checkpoint-interval``, ``--checkpoint-steps``, ``--keep-checkpoints`` and ``--no-tensorboard``."""
+    interval = click.option(
+        "--checkpoint-interval",
+        default=15.0,
+        show_default=True,
+        type=click.FloatRange(min=0),
+        help="Minutes between checkpoints within an epoch, beside that of its end; 0: none.",
+    )
+    steps = click.option(
+        "--checkpoint-steps",
+        default=0,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Steps between checkpoints within an epoch; 0: none but by time.",
+    )
+    keep = click.option(
+        "--keep-checkpoints",
+        default=2,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Ends of epochs kept while training, beside that of the best.",
+    )
+    tensorboard = click.option(
+        "--tensorboard/--no-tensorboard", default=True, show_default=True, help="Log for TensorBoard, too."
+    )
+    return interval(steps(keep(tensorboard(function))))
+
+
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--seed``, ``--device``, ``--num-threads``, ``--no-pipes`` and MODEL_DIR of the training verbs."""
+    """``--seed``, ``--device``, checkpoints, ``--num-threads``, ``--no-pipes`` and MODEL_DIR of the training verbs."""
     model_dir = click.argument("model_dir", type=click.Path(file_okay=False))
-    return seed_option(device_option(num_threads_option(no_pipes_option(model_dir(function)))))
+    options = checkpoint_options(num_threads_option(no_pipes_option(model_dir(function))))
+    return seed_option(device_option(options))
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:

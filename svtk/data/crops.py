@@ -99,7 +99,7 @@ class CropDataset(Dataset):
         cache: bool = False,
     ):
         self.items = [locate(cut) for cut in cuts]
-        self.speakers, self._labels = label_speakers(self.items)
+        self.speakers, self.labels = label_speakers(self.items)
         self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
         self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
         self.epoch = 0
@@ -135,7 +135,7 @@ class CropDataset(Dataset):
         example = {
             "clean": clean,
             "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
-            "label": self._labels[index],
+            "label": self.labels[index],
             "start_frame": start // FRAME,
         }
         if self.targets is not None:
@@ -208,7 +208,7 @@ class HiddenCrops(Dataset):
     """
 
     def __init__(self, items: Sequence[Located], hidden: list[list[torch.Tensor]], crop_frames: int, seed: int):
-        self.speakers, self._labels = label_speakers(items)
+        self.speakers, self.labels = label_speakers(items)
         self._hidden, self.crop_frames, self.seed, self.epoch = hidden, crop_frames, seed, 0
 
     def __len__(self) -> int:
@@ -219,7 +219,7 @@ class HiddenCrops(Dataset):
         copies = self._hidden[index]
         hidden = copies[rng.integers(len(copies))]
         start = int(rng.integers(hidden.shape[1] - self.crop_frames + 1))
-        return hidden[:, start : start + self.crop_frames], self._labels[index]
+        return hidden[:, start : start + self.crop_frames], self.labels[index]
 
     @staticmethod
     def collate(examples: Sequence[tuple[torch.Tensor, int]]) -> HiddenBatch:

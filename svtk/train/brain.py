@@ -3,203 +3,151 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.utils import checkpoints
+from speechbrain.utils.checkpoints import Checkpoint
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
-from svtk.data.crops import Batch, CropDataset, HiddenBatch, HiddenCrops
-from svtk.data.cuts import load_cuts, locate
-from svtk.errors import DataError, ModelError, SvtkError
-from svtk.kaldi.trials import read_trials
-from svtk.models.embedding import embed_utterances
+from svtk.data.crops import Batch, HiddenBatch
+from svtk.errors import ConfigError, ModelError, SvtkError
 from svtk.models.speaker_model import SpeakerModel
-from svtk.score.cosine import cosine
-from svtk.score.metrics import equal_error_rate, operating_points
+from svtk.train import parallel
 from svtk.train.checkpointer import WholeCheckpointer
+from svtk.train.log import TrainLog
+from svtk.train.objective import Objective, recompute_activations, teacher_states
 from svtk.train.options import TrainOptions
+from svtk.train.state import TrainState
+from svtk.train.steps import StepSampler, TimedLoader
+from svtk.train.validation import Validation
 
-__all__ = ["SpeakerBrain", "TrainState", "Validation", "align_frames"]
+__all__ = ["Checkpoints", "SpeakerBrain"]
 
 log = logging.getLogger(__name__)
 
-_CHECK_EVERY = 50  # steps between two looks at the loss, each of which waits for the device
+_CHECK_EVERY = 50  # steps between two looks at what the device counts, each of which waits for it
 
 
-def align_frames(student: list[Tensor], teacher: Mapping[int, Tensor]) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """Trim the last frame of the longer side: frontends differ by at most one frame (149 and 150 in 3 s).
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """When checkpoints are written, beside the ends of epochs, and how many ends of epochs are kept.
 
-    Raises:
-        ModelError: the two differ by more.
-    """
-    mine = student[0].shape[1]
-    theirs = {state.shape[1] for state in teacher.values()}
-    if any(abs(mine - frames) > 1 for frames in theirs):
-        raise ModelError(
-            "student and teacher disagree on frames",
-            found=f"{mine} and {sorted(theirs)}",
-            expected="the same number, or one more",
-        )
-    frames = min(mine, *theirs)
-    return [state[:, :frames] for state in student], {layer: state[:, :frames] for layer, state in teacher.items()}
-
-
-class Validation:
-    """EER on a labelled trial list over the utterances of a data directory.
-
-    Args:
-        data_dir: validation utterances.
-        trials_path: labelled trials over them.
-
-    Raises:
-        DataError: unlabelled or empty list, or an utterance that the data directory lacks.
+    Attributes:
+        minutes: between two checkpoints within an epoch; 0: none.
+        steps: between two of them, too; 0: none.
+        keep: ends of epochs, beside that of the best.
     """
 
-    def __init__(self, data_dir: str, trials_path: str):
-        trials = read_trials(trials_path)
-        if trials.labels is None:
-            raise DataError("validation trials need labels", path=trials_path, mend="make them with svtk make-trials")
-        located = {item.utt: item for item in map(locate, load_cuts(data_dir))}
-        for number, utts in enumerate(zip(trials.enroll, trials.test, strict=True), 1):
-            for utt in utts:
-                if utt not in located:
-                    raise DataError(
-                        f"{utt!r} is not in {data_dir}",
-                        path=trials_path,
-                        line=number,
-                        mend="make the trials from this data directory",
-                    )
-        used = sorted({*trials.enroll, *trials.test})
-        index = {utt: i for i, utt in enumerate(used)}
-        self.items = [(utt, located[utt].wav, located[utt].start, located[utt].num_samples) for utt in used]
-        self.enroll = np.array([index[utt] for utt in trials.enroll])
-        self.test = np.array([index[utt] for utt in trials.test])
-        self.labels = trials.labels
-
-    def eer(self, model: SpeakerModel) -> float:
-        """EER in [0, 1] of cosine scores; the model is left in evaluation mode."""
-        model.eval()
-        rows = np.stack([row for _, row in embed_utterances(model, self.items, batch_size=16)])
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        if not np.isfinite(rows).all():
-            raise ModelError("validation embeddings are not finite", mend="lower lr")
-        scores = cosine(rows, rows, self.enroll, self.test)
-        return float(equal_error_rate(operating_points(scores, self.labels))[0])
-
-
-@checkpoints.register_checkpoint_hooks
-@dataclasses.dataclass
-class TrainState:
-    """What resuming needs beside weights and optimiser; one entry of ``history`` per finished epoch."""
-
-    epoch: int = 0
-    lr_scale: float = 1.0
-    bad_since_lr: int = 0
-    bad_since_best: int = 0
-    best_eer: float = math.inf
-    best_epoch: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-
-    def validated(self, eer: float, options: TrainOptions) -> None:
-        """Count improvement or patience, and halve the rate when that is due (paper: after 5 without)."""
-        if eer < self.best_eer:
-            self.best_eer, self.best_epoch = eer, self.epoch
-            self.bad_since_lr = self.bad_since_best = 0
-            return
-        self.bad_since_lr += 1
-        self.bad_since_best += 1
-        if options.schedule == "plateau" and self.bad_since_lr >= options.lr_patience:
-            self.lr_scale *= options.lr_factor
-            self.bad_since_lr = 0
-
-    @checkpoints.mark_as_saver
-    def _save(self, path: Path) -> None:
-        Path(path).write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
-
-    @checkpoints.mark_as_loader
-    def _load(self, path: Path, end_of_epoch: bool) -> None:
-        for key, value in json.loads(Path(path).read_text(encoding="utf-8")).items():
-            setattr(self, key, value)
+    minutes: float = 15.0
+    steps: int = 0
+    keep: int = 2
 
 
 class SpeakerBrain(sb.Brain):
-    """Student (or teacher) and backend under one SV loss and any number of KD losses (OS-KDFT).
+    """Trains an :class:`Objective`, in one process or in several.
 
-    Every epoch draws its random numbers from (seed, epoch), so a run that was killed and resumed gives the
-    weights of one that was not. A step does not wait for the device: losses are summed there and read every
-    so many steps, and at the end of the epoch, before anything is saved.
+    Every step draws its random numbers from (seed, epoch, step, part of the batch), so a run that was killed and
+    resumed gives the weights of one that was not. A step does not wait for the device: losses are summed there and
+    read every so often, and at the end of the epoch, before anything is saved. A step whose gradient is not finite
+    is left out and counted.
 
     Args:
-        model: what is trained; parts that must not learn are frozen by the caller.
-        sv_loss: speaker loss, embeddings (B, E) and labels (B,) to a scalar.
-        dataset: training crops.
+        objective: model and losses.
+        sampler: of the training crops.
         validation: gives the EER.
         options: training options.
+        checkpoints: when to save.
         seed: of this run.
-        device: torch device.
-        directory: MODEL_DIR; checkpoints and the TensorBoard log go below it.
-        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar; one of
-            weight 0 is watched and learns nothing.
+        device: of this process.
+        directory: MODEL_DIR; checkpoints and logs go below it.
         teacher: frozen teacher for targets on the fly, or None.
-        sv_weight: weight of the SV loss.
+        tensorboard: whether to log for TensorBoard.
+
+    Raises:
+        ConfigError: what the device or the model cannot do.
     """
 
     def __init__(
         self,
         *,
-        model: SpeakerModel,
-        sv_loss: nn.Module,
-        dataset: CropDataset | HiddenCrops,
+        objective: Objective,
+        sampler: StepSampler,
         validation: Validation,
         options: TrainOptions,
+        checkpoints: Checkpoints,
         seed: int,
         device: str,
         directory: Path,
-        kd_losses: Sequence[tuple[str, float, nn.Module]] = (),
         teacher: nn.Module | None = None,
-        sv_weight: float = 1.0,
+        tensorboard: bool = True,
     ):
-        self.options, self.seed, self.state = options, seed, TrainState()
-        self.dataset, self.validation, self.teacher = dataset, validation, teacher
-        self.kd_weights = [(name, weight) for name, weight, _ in kd_losses]
-        self.sv_weight = sv_weight
-        modules = {"model": model, "sv_loss": sv_loss, "kd_losses": nn.ModuleList(loss for *_, loss in kd_losses)}
+        if options.precision == "fp16" and device == "cpu":
+            raise ConfigError("precision fp16 needs a GPU", found="--device cpu", mend="set precision=bf16")
+        self.objective, self.sampler, self.validation = objective, sampler, validation
+        self.options, self.seed, self.state, self.checkpoints = options, seed, TrainState(), checkpoints
+        self.dataset, self.teacher = sampler.batches.dataset, teacher
+        self.steps_per_epoch = len(sampler.batches)
+        model = objective.model
+        if options.activation_checkpointing:
+            recompute_activations(model)
+        if options.compile:
+            model.compile()
         learning = (
             {"model": model} if any(p.requires_grad for p in model.encoder.parameters()) else {"backend": model.backend}
         )
-        if modules["kd_losses"].state_dict():
-            learning["kd_losses"] = modules["kd_losses"]
-        checkpointer = WholeCheckpointer(
-            directory / "checkpoints", {**learning, "sv_loss": sv_loss, "state": self.state}
-        )
+        if objective.kd_losses.state_dict():
+            learning["kd_losses"] = objective.kd_losses
         super().__init__(
-            modules=modules,
+            modules={"objective": objective},
             opt_class=lambda parameters: torch.optim.AdamW(
-                [p for p in parameters if p.requires_grad], lr=options.lr, weight_decay=options.weight_decay
+                [p for p in parameters if p.requires_grad],
+                lr=options.lr,
+                weight_decay=options.weight_decay,
+                fused=device.startswith("cuda"),
             ),
-            run_opts={"device": device, "precision": options.precision, "max_grad_norm": options.max_grad_norm},
-            checkpointer=checkpointer,
+            run_opts={
+                "device": device,
+                "precision": options.precision,
+                "max_grad_norm": options.max_grad_norm,
+                "distributed_backend": "nccl" if device.startswith("cuda") else "gloo",
+            },
+            checkpointer=WholeCheckpointer(
+                directory / "checkpoints", {**learning, "sv_loss": objective.sv_loss, "state": self.state}
+            ),
         )
         if teacher is not None:
             teacher.to(device)
-        self.steps_per_epoch = 1
+            if options.compile:
+                teacher.compile()
+        self.log = TrainLog(
+            directory,
+            max_epochs=options.max_epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            crops_per_step=sampler.batches.batch_size,
+            tensorboard=tensorboard,
+            quiet=not parallel.is_main(),
+        )
+        self._step_sums: dict[str, Tensor] = {}  # of the parts of a step that is being computed
         self._sums: dict[str, Tensor] = {}
-        self._writer = SummaryWriter(str(directory / "tensorboard"))
+        self._skipped = self._streak = self._longest = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def model(self) -> SpeakerModel:
+        """What is trained."""
+        return self.objective.model
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether an earlier run has left something to resume from."""
-        return self.checkpointer.find_checkpoint() is not None
+        return self.checkpointer.newest() is not None
 
     def epochs(self) -> Iterator[int]:
         """Epochs still to do, counted from 1."""
@@ -209,86 +157,66 @@ class SpeakerBrain(sb.Brain):
                 return
             yield self.state.epoch + 1
 
-    def compute_forward(self, batch: Batch | HiddenBatch, stage: sb.Stage) -> tuple[list[Tensor], Tensor]:
-        if isinstance(batch, HiddenBatch):
-            return batch.hidden, self.modules.model.backend(batch.hidden)
-        return self.modules.model(batch.wav)
+    # One step
 
-    def fit_batch(self, batch: Batch | HiddenBatch | SvtkError) -> Tensor:
-        """One step, the loss being left on its device (SpeechBrain's reads it back three times).
+    def compute_forward(self, batch: Batch | HiddenBatch, stage: sb.Stage) -> dict[str, Tensor]:
+        layers = self.objective.teacher_layers
+        states = teacher_states(self.teacher, batch, layers, self.model.window_frames) if layers else {}
+        return self.modules.objective(batch, states)
 
-        Raises:
-            SvtkError: the batch could not be made.
+    def compute_objectives(self, predictions: dict[str, Tensor], batch: Batch | HiddenBatch, stage: sb.Stage) -> Tensor:
+        return self.objective.total(predictions)
+
+    def fit_batch(self, batch: Batch | HiddenBatch) -> Tensor:
+        """A part of a step, and the step where it is the last; the loss is left on its device.
+
+        SpeechBrain's reads it back three times, divides by the number of parts whatever their sizes, and at the end
+        of an epoch throws away what does not fill a step.
         """
-        if isinstance(batch, SvtkError):
-            raise batch
         batch = batch.to(self.device)
-        rate = self.learning_rate(self.state.epoch + 1, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with self.training_ctx:
-            loss = self.compute_objectives(self.compute_forward(batch, sb.Stage.TRAIN), batch, sb.Stage.TRAIN)
-        self.scaler.scale(loss).backward()
-        self.optimizers_step()
+        part, last = (self.step - 1) % self.sampler.accumulation, self.step % self.sampler.accumulation == 0
+        if part == 0:
+            rate = self.learning_rate(self.state.epoch + 1, self.state.step + 1)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        place = self.state.epoch + 1, self.state.step + 1, part * parallel.world_size() + parallel.rank()
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, *place)).generate_state(1)[0]))
+        share = len(batch.label) * parallel.world_size() / self.sampler.batches.batch_size
+        with self.no_sync(not last):
+            with self.training_ctx:
+                losses = self.compute_forward(batch, sb.Stage.TRAIN)
+                loss = self.compute_objectives(losses, batch, sb.Stage.TRAIN)
+            self.scaler.scale(loss * share).backward()
+        for name, value in {**losses, "loss": loss}.items():
+            value = value.detach().double() * share
+            self._step_sums[name] = self._step_sums[name] + value if part else value
+        if last:
+            self.optimizers_step()
         return loss.detach()
 
-    def update_average(self, loss: Tensor, avg_loss: float) -> float:
-        """The mean loss of the epoch so far, as the progress bar shows it, renewed every so many steps."""
-        return self._finite_loss() / self.step if self.step % _CHECK_EVERY == 1 else avg_loss
+    def optimizers_step(self) -> None:
+        """Learn from the gradient, clipped, where it is finite; count the step.
 
-    def _finite_loss(self) -> float:
-        """The sum of the epoch's losses.
-
-        Raises:
-            ModelError: it is not finite.
+        SpeechBrain's would look at every weight's gradient by itself, and wait for each.
         """
-        total = self._sums["loss"].item()
-        if not math.isfinite(total):
-            raise ModelError(
-                f"the loss is {total} in epoch {self.state.epoch + 1}", mend="lower lr; the last checkpoint is kept"
-            )
-        return total
-
-    @torch.no_grad()
-    def teacher_states(self, batch: Batch, layers: set[int]) -> dict[int, Tensor]:
-        """Teacher states {layer: (B, T, H)} of a batch, cached or on the fly."""
-        if batch.targets is not None:
-            return {layer: batch.targets[layer] for layer in layers}
-        if batch.utterances is None:
-            states = self.teacher(batch.clean)
-            return {layer: states[layer] for layer in layers}
-        frames = self.modules.model.window_frames
-        rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-        for utterance, start in zip(batch.utterances, batch.start_frames, strict=True):
-            states = self.teacher(utterance[None])
-            for layer in layers:
-                rows[layer].append(states[layer][0, start : start + frames])
-        frames = min(len(row) for states in rows.values() for row in states)
-        return {layer: torch.stack([row[:frames] for row in states]) for layer, states in rows.items()}
-
-    def compute_objectives(
-        self, predictions: tuple[list[Tensor], Tensor], batch: Batch | HiddenBatch, stage: sb.Stage
-    ) -> Tensor:
-        hidden, embedding = predictions
-        total = torch.zeros((), device=embedding.device)
-        if self.sv_weight:
-            sv = self.modules.sv_loss(embedding, batch.label)
-            total = total + self.sv_weight * sv
-            self._count("sv", sv)
-        if self.kd_weights:
-            layers = {layer for loss in self.modules.kd_losses for layer in loss.teacher_layers}
-            mine, theirs = align_frames(hidden, self.teacher_states(batch, layers))
-            for (name, weight), loss in zip(self.kd_weights, self.modules.kd_losses, strict=True):
-                with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                    kd = loss(mine, theirs)
-                total = total + weight * kd if weight else total
-                self._count(name, kd)
-        self._count("loss", total)
-        return total
-
-    def _count(self, name: str, value: Tensor) -> None:
-        value = value.detach().double()
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self.scaler.unscale_(self.optimizer)
+        parameters = self.optimizer.param_groups[0]["params"]
+        spoilt = ~torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).isfinite()
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif self.device_type == "cuda":  # the fused step looks on the device: nobody waits
+            self.optimizer.found_inf = spoilt.float()
+            self.optimizer.step()
+        elif not spoilt:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, value in self._step_sums.items():
+            value = torch.where(spoilt, 0.0, value)
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._skipped = self._skipped + spoilt
+        self._streak = (self._streak + 1) * spoilt
+        self._longest = torch.maximum(self._longest, self._streak)
 
     def learning_rate(self, epoch: int, step: int) -> float:
         """Rate of a step (counted from 1) of an epoch (counted from 1)."""
@@ -301,43 +229,111 @@ class SpeakerBrain(sb.Brain):
             rate *= (done * self.steps_per_epoch + 1) / (options.warmup_epochs * self.steps_per_epoch)
         return rate
 
+    # One epoch
+
+    def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
+        """SpeechBrain's, but begun at the step that a checkpoint within the epoch was saved after."""
+        self.on_stage_start(sb.Stage.TRAIN, epoch)
+        self.modules.train()
+        loader = TimedLoader(train_set)
+        batches = iter(loader)
+        while (batch := self._next(batches)) is not None:
+            self.step += 1
+            self.fit_batch(batch)
+            if self.step % self.sampler.accumulation == 0:
+                self.state.step += 1
+                self._after_step(loader.waited)
+        self.log.end_epoch()
+        self._waited = loader.waited
+        self.on_stage_end(sb.Stage.TRAIN, 0.0, epoch)
+        self.step = 0
+
+    def _next(self, batches: Iterator[Batch | HiddenBatch]) -> Batch | HiddenBatch | None:
+        """The next batch; where it cannot be had, what was learned so far is saved before the error goes on.
+
+        Of several processes only one may have failed, and the others know nothing of it: their last checkpoint stays.
+        """
+        try:
+            return next(batches, None)
+        except SvtkError:
+            if self.state.step and parallel.world_size() == 1:
+                self.optimizer.zero_grad(set_to_none=True)
+                self._save(end_of_epoch=False)
+            raise
+
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        if stage != sb.Stage.TRAIN:
+        state, warmup = self.state, self.options.margin_warmup_epochs
+        self.dataset.epoch, self.sampler.first_step = epoch, state.step
+        self.objective.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._sums = {name: zero + value for name, value in state.sums.items()}
+        self._skipped = torch.full_like(self._skipped, state.skipped)
+        self._started = time.monotonic() - state.epoch_seconds
+        self._saved = time.monotonic()
+        self.log.start_epoch(state)
+
+    def _after_step(self, waited: float) -> None:
+        state = self.state
+        look = state.step % _CHECK_EVERY == 0
+        if look:
+            self._check_finite()
+        self.log.step(state, waited, time.monotonic() - self._started, self._mean_losses)
+        minutes, steps = self.checkpoints.minutes, self.checkpoints.steps
+        due = bool(minutes) and time.monotonic() - self._saved > 60 * minutes
+        if parallel.world_size() > 1:  # a clock for all, which they look at together
+            due = look and parallel.broadcast(due)
+        if due or (steps and state.step % steps == 0):
+            self._check_finite()
+            self._save(end_of_epoch=False)
+            self._saved = time.monotonic()
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Of the epoch so far, in this process."""
+        done = max(1, self.state.step - int(self._skipped))
+        return {**{name: value.item() / done for name, value in self._sums.items()}, **self._rate()}
+
+    def _rate(self) -> dict[str, float]:
+        return {"lr": self.optimizer.param_groups[0]["lr"]}
+
+    def _check_finite(self, end_of_epoch: bool = False) -> None:
+        """
+        Raises:
+            ModelError: steps were left out, one after another, beyond patience, or all of an epoch. The weights
+                before them are saved.
+        """
+        state, patience = self.state, self.options.nonfinite_patience
+        longest = int(self._longest)
+        if longest <= patience and not (end_of_epoch and int(self._skipped) == state.step):
             return
-        self.dataset.epoch = epoch
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
-        warmup = self.options.margin_warmup_epochs
-        self.modules.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
-        self._sums, self._started = {}, time.monotonic()
+        self._save(end_of_epoch=False)
+        raise ModelError(
+            f"the loss or its gradient is not finite in epoch {state.epoch + 1}",
+            found=f"{longest} such step(s) one after another",
+            expected=f"at most {patience} (nonfinite_patience), and not all of an epoch",
+            mend="train into another MODEL_DIR with a lower lr, or in another precision; the weights before are kept",
+        )
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        if stage != sb.Stage.TRAIN:
-            return
         state, options = self.state, self.options
-        self._finite_loss()
+        self._check_finite(end_of_epoch=True)
         self._check_weights()
-        state.epoch = epoch
-        record = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
-        record.update({name: value.item() / self.steps_per_epoch for name, value in self._sums.items()})
-        if epoch % options.valid_every == 0 or epoch == options.max_epochs:
-            record["eer"] = self.validation.eer(self.modules.model)
+        self._share_buffers()
+        done = self.steps_per_epoch - int(self._skipped)
+        record = {"epoch": epoch, **self._rate()}
+        record.update({name: value.item() / done for name, value in parallel.mean(self._sums).items()})
+        if done < self.steps_per_epoch:
+            record["skipped"] = self.steps_per_epoch - done
+            log.warning("epoch %d: %d step(s) without a finite gradient were left out", epoch, record["skipped"])
+        validating = epoch % options.valid_every == 0 or epoch == options.max_epochs
+        if validating:
+            record["eer"] = self.validation.eer(self.model)
+        record["seconds"] = state.epoch_seconds = parallel.broadcast(time.monotonic() - self._started)
+        state.next_epoch()
+        if validating:
             state.validated(record["eer"], options)
-        seconds = time.monotonic() - self._started
-        state.seconds += seconds
-        record["seconds"] = seconds
         state.history.append(record)
-        losses = ", ".join(f"{name} {record[name]:.4f}" for name in self._sums)
-        eer = f", valid EER {100 * record['eer']:.2f} % (best {100 * state.best_eer:.2f})" if "eer" in record else ""
-        log.info("epoch %d/%d: %s%s, lr %.2e, %.0f s", epoch, options.max_epochs, losses, eer, record["lr"], seconds)
-        for name, value in record.items():
-            self._writer.add_scalar(name, value, epoch)
-        self._writer.flush()
-        self.checkpointer.save_and_keep_only(
-            meta={"eer": state.best_eer if state.best_epoch == epoch else math.inf, "epoch": epoch},
-            min_keys=["eer"],
-            keep_recent=True,
-            verbosity=logging.DEBUG,
-        )
+        self._save(end_of_epoch=True)
+        self.log.epoch(state, self._waited)
 
     def _check_weights(self) -> None:
         """Raise ModelError if the last step left a weight that is not finite: no checkpoint shall hold it."""
@@ -348,23 +344,61 @@ class SpeakerBrain(sb.Brain):
                 mend="lower lr; the last checkpoint is kept",
             )
 
-    def finish(self) -> None:
-        """Bring back the weights of the best validation."""
-        self._writer.close()
-        state = dataclasses.replace(self.state)  # of the last epoch, not of the best
-        self.checkpointer.recover_if_possible(min_key="eer")
-        self.state = state
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's running statistics, as at the beginning of every step."""
+        if parallel.world_size() > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    # From run to run
+
+    def _save(self, end_of_epoch: bool) -> None:
+        state = self.state
+        if not end_of_epoch:
+            self._share_buffers()
+            state.sums = {name: value.item() for name, value in parallel.mean(self._sums).items()}
+            state.skipped, state.epoch_seconds = int(self._skipped), time.monotonic() - self._started
+        self.checkpointer.save_checkpoint(
+            meta={"epoch": state.epoch, "step": state.step}, end_of_epoch=end_of_epoch, verbosity=logging.DEBUG
+        )
+        self.checkpointer.prune(self.checkpoints.keep, state.best_epoch)
+
+    def _wrap_distributed(self) -> None:
+        """SpeechBrain's, but BatchNorm stays as it is on a CPU, where PyTorch has no synchronous one."""
+        if parallel.world_size() == 1:
+            return
+        objective, device = self.objective, None
+        if self.device_type == "cuda":
+            objective, device = nn.SyncBatchNorm.convert_sync_batchnorm(objective), [self.device]
+        self.modules["objective"] = DistributedDataParallel(objective, device, find_unused_parameters=True)
 
     def on_fit_start(self) -> None:
+        self._wrap_distributed()
+        self.init_optimizers()
+        newest = self.checkpointer.newest()
+        if newest is not None:
+            self._load(newest)
+            where = f" and {self.state.step} steps" if self.state.step else ""
+            log.info("resuming after epoch %d%s", self.state.epoch, where)
+        self.step = self.state.step * self.sampler.accumulation
+        self.log.start(self.state)
+
+    def _load(self, checkpoint: Checkpoint) -> None:
         try:
-            super().on_fit_start()
+            self.checkpointer.load_checkpoint(checkpoint)
         except Exception as error:  # torch.load alone has a dozen ways to fail
             why = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
                 f"the checkpoint does not fit: {why[0]}",
-                path=self.checkpointer.checkpoints_dir,
-                mend="remove the directory to start afresh",
+                path=checkpoint.path,
+                mend="remove the directory to go on from the checkpoint before, or to start afresh",
             ) from error
-        self.step = 0  # SpeechBrain brings back the last step of the epoch that was saved at its end
-        if self.state.epoch:
-            log.info("resuming after epoch %d", self.state.epoch)
+
+    def finish(self) -> None:
+        """Bring back the weights of the best validation."""
+        self.log.close()
+        state = dataclasses.replace(self.state)  # of the last epoch, not of the best
+        best = self.checkpointer.of_epoch(state.best_epoch)
+        if best is not None:
+            self._load(best)
+        self.state = state

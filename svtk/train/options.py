@@ -22,7 +22,7 @@ class TrainOptions:
     Attributes:
         crop_duration: length of a training crop, and of the windows of the model, in seconds.
         crop_grid: crops start on multiples of this many samples.
-        batch_size: crops per step.
+        batch_size: crops per step of the optimiser, in all processes and parts together.
         max_epochs: epochs at most; an epoch takes one crop of every utterance.
         lr, weight_decay: of AdamW.
         schedule: ``plateau`` multiplies the rate by *lr_factor* after *lr_patience* validations without
@@ -32,8 +32,15 @@ class TrainOptions:
         margin_warmup_epochs: the margin of the SV loss rises linearly over these first epochs.
         max_grad_norm: gradients are clipped to this norm.
         valid_every: validate every so many epochs, and after the last.
-        precision: of the forward and backward pass.
-        num_workers: data loading processes.
+        precision: of the forward and backward pass; weights, losses and what is saved stay float32.
+        nonfinite_patience: a step whose gradient is not finite is left out; more of them than this in a row end
+            the run. (With fp16 some are in order: they find the scale of the gradient.)
+        grad_accumulation: compute a step's batch in so many parts, for less memory. The result is the same, but for
+            BatchNorm, which sees the parts.
+        activation_checkpointing: keep no activations inside the student's blocks, and compute them twice: for less
+            memory, the same result.
+        compile: run the model through torch.compile.
+        num_workers: data loading processes of each training process.
         cache_audio: keep the decoded training audio in memory (small corpora).
         augment: noise and reverberation on the student's side, when a noise directory is given.
     """
@@ -53,6 +60,10 @@ class TrainOptions:
     max_grad_norm: float = 5.0
     valid_every: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    nonfinite_patience: int = 20
+    grad_accumulation: int = 1
+    activation_checkpointing: bool = False
+    compile: bool = False
     num_workers: int = 0
     cache_audio: bool = False
     augment: augment.Config = dataclasses.field(default_factory=augment.Config)
@@ -63,10 +74,10 @@ class TrainOptions:
                 raise ValueError(f"{name} must be positive")
         if not 0 < self.lr_factor <= 1:
             raise ValueError("lr_factor must lie in (0, 1]")
-        for name in ("lr_patience", "stop_patience"):
+        for name in ("lr_patience", "stop_patience", "grad_accumulation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("weight_decay", "warmup_epochs", "margin_warmup_epochs", "num_workers"):
+        for name in ("weight_decay", "warmup_epochs", "margin_warmup_epochs", "num_workers", "nonfinite_patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if self.crop_grid % FRAME:

@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lhotse import CutSet
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,19 +25,28 @@ from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.text import write_text
 from svtk.models.speaker_model import SpeakerModel, located, save_model
 from svtk.models.teacher import teacher_spec
-from svtk.progress import bar_wanted
 from svtk.registry import Component
-from svtk.train.brain import SpeakerBrain, Validation
+from svtk.train import parallel
+from svtk.train.brain import Checkpoints, SpeakerBrain
 from svtk.train.classifier import save_classifier
 from svtk.train.hidden_cache import cache_hidden
+from svtk.train.objective import Objective
 from svtk.train.options import FrozenEncoderOptions, TrainOptions
+from svtk.train.steps import StepSampler
+from svtk.train.validation import Validation
 
 __all__ = ["Run"]
 
 log = logging.getLogger(__name__)
 
-#: settings that change how fast a run goes, not what it computes: a resume may change them
-_HOW_IT_RUNS = {"config.num_workers", "config.cache_audio"}
+#: settings that change how a run goes, or where it gives up, not what it learns: a resume may change them
+_HOW_IT_RUNS = {
+    f"config.{name}"
+    for name in (
+        *("num_workers", "cache_audio", "grad_accumulation", "activation_checkpointing", "compile"),
+        "nonfinite_patience",
+    )
+}
 #: the files that tell one data directory, model or set of teacher targets from another
 _IDENTITY = (
     *("wav.scp", "segments", "utt2spk", "*/wav.scp"),
@@ -53,7 +64,9 @@ class Run:
         model_dir: output; a rerun resumes, or finds it done.
         noise: output of prepare-noise for augmentation, or None.
         seed: of initialisation, crops, augmentation and dropout.
-        device: torch device.
+        device: torch device; ``cuda`` is this process's own GPU where torchrun started several.
+        checkpoint_interval, checkpoint_steps, keep_checkpoints: minutes, steps and keep of :class:`Checkpoints`.
+        tensorboard: whether to log for TensorBoard.
     """
 
     train_dir: str
@@ -63,6 +76,10 @@ class Run:
     noise: str | None = None
     seed: int = 0
     device: str = "cpu"
+    checkpoint_interval: float = Checkpoints.minutes
+    checkpoint_steps: int = Checkpoints.steps
+    keep_checkpoints: int = Checkpoints.keep
+    tensorboard: bool = True
 
     @property
     def directory(self) -> Path:
@@ -72,7 +89,8 @@ class Run:
     def finished(self, verb: str, config: dict[str, Any], **inputs: str | None) -> bool:
         """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
 
-        The note of a run that failed before its first checkpoint gives way to any other.
+        The note of a run that failed before its first checkpoint gives way to any other. Of several processes the
+        first looks and notes.
 
         Args:
             verb: ``distill``, ``train-teacher`` ...
@@ -82,6 +100,10 @@ class Run:
         Raises:
             ModelError: the directory holds another run, finished or not.
         """
+        parallel.join(self.device)
+        return parallel.on_main(lambda: self._finished(verb, config, inputs))
+
+    def _finished(self, verb: str, config: dict[str, Any], inputs: dict[str, str | None]) -> bool:
         inputs = {
             "train": self.train_dir,
             "valid": self.valid_dir,
@@ -118,7 +140,7 @@ class Run:
     def crops(self, options: TrainOptions, **teacher_side: Any) -> CropDataset:
         """The training crops under *options*; *teacher_side* as :class:`CropDataset` has it."""
         return CropDataset(
-            load_cuts(self.train_dir),
+            self._train_cuts(),
             options.crop_samples,
             grid=options.crop_grid,
             seed=self.seed,
@@ -145,8 +167,12 @@ class Run:
         augmenter = None
         if self.noise and options.cache_hidden > 1:
             augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0))
-        model.to(self.device).eval()
-        return cache_hidden(model, load_cuts(self.train_dir), options.cache_hidden, augmenter, self.seed)
+        model.to(parallel.join(self.device)).eval()
+        return cache_hidden(model, self._train_cuts(), options.cache_hidden, augmenter, self.seed)
+
+    def _train_cuts(self) -> CutSet:
+        with parallel.main_first():  # which may make the manifest
+            return load_cuts(self.train_dir)
 
     def train(
         self,
@@ -157,12 +183,14 @@ class Run:
         *,
         save: Callable[[SpeakerModel, Path], None] = save_model,
         start: Callable[[nn.Module, SpeakerModel, DataLoader, list[str]], None] | None = None,
-        **distillation: Any,
+        teacher: nn.Module | None = None,
+        **losses: Any,
     ) -> None:
         """Train *model* to its end, taking up where an earlier run stopped, and save its best weights.
 
         Writes ``train.json`` (seed, epochs, seconds, best, history), the speaker classes of a trained SV loss, then
-        the model by *save*; the checkpoints, which only a resume needs, are removed last.
+        the model by *save*; the checkpoints, which only a resume needs, are removed last. Where torchrun started
+        several processes, each computes its part of every batch, and the first one writes.
 
         Args:
             model: what is trained.
@@ -172,30 +200,40 @@ class Run:
             save: writes the model to MODEL_DIR.
             start: sets the speaker classes before the first step of all, given the SV loss, the model, a loader of
                 crops and the speakers.
-            distillation: ``kd_losses``, ``teacher`` and ``sv_weight`` of :class:`SpeakerBrain`.
+            teacher: frozen teacher for targets on the fly, or None.
+            losses: ``kd_losses`` and ``sv_weight`` of :class:`Objective`.
         """
+        device = parallel.join(self.device)
+        with parallel.main_first():
+            validation = Validation(self.valid_dir, self.valid_trials)
+        _warn_of_lone_utterances(dataset)
+        loss = sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers))
+        batches = EpochSampler(dataset, options.batch_size)
         brain = SpeakerBrain(
-            model=model,
-            sv_loss=sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers)),
-            dataset=dataset,
-            validation=Validation(self.valid_dir, self.valid_trials),
+            objective=Objective(model, loss, **losses),
+            sampler=StepSampler(batches, options.grad_accumulation, parallel.world_size(), parallel.rank()),
+            validation=validation,
             options=options,
+            checkpoints=Checkpoints(self.checkpoint_interval, self.checkpoint_steps, self.keep_checkpoints),
             seed=self.seed,
-            device=self.device,
+            device=device,
             directory=self.directory,
-            **distillation,
+            teacher=teacher,
+            tensorboard=self.tensorboard,
         )
-        sampler = EpochSampler(dataset, options.batch_size)
-        brain.steps_per_epoch = len(sampler)
         loading = {"collate_fn": dataset.collate, "num_workers": options.num_workers}
-        loader = DataLoader(dataset, batch_sampler=sampler, **loading)
-        size = len(dataset), len(dataset.speakers), len(sampler)
-        log.info("%d utterances of %d speakers, %d steps an epoch", *size)
+        size = len(dataset), len(dataset.speakers), len(batches), parallel.world_size()
+        log.info("%d utterances of %d speakers, %d steps an epoch, %d process(es)", *size)
         if start is not None and not brain.has_checkpoint:
-            in_order = DataLoader(dataset, batch_size=sampler.batch_size, **loading)
-            start(brain.modules.sv_loss, brain.modules.model, in_order, dataset.speakers)
-        brain.fit(brain.epochs(), loader, progressbar=bar_wanted())
-        brain.finish()
+            in_order = DataLoader(dataset, batch_size=batches.batch_size, **loading)
+            start(loss, model, in_order, dataset.speakers)
+        brain.fit(brain.epochs(), DataLoader(dataset, batch_sampler=brain.sampler, **loading))
+        if parallel.is_main():
+            brain.finish()
+            self._write(brain, dataset.speakers, save)
+        parallel.leave()
+
+    def _write(self, brain: SpeakerBrain, speakers: list[str], save: Callable[[SpeakerModel, Path], None]) -> None:
         state = brain.state
         summary = {
             "seed": self.seed,
@@ -206,12 +244,23 @@ class Run:
             "history": state.history,
         }
         write_text(self.directory / "train.json", [json.dumps(summary, indent=1)])
-        if brain.sv_weight:
-            save_classifier(brain.modules.sv_loss, dataset.speakers, self.directory)
-        save(model, self.directory)
+        if brain.objective.sv_weight:
+            save_classifier(brain.objective.sv_loss, speakers, self.directory)
+        save(brain.model, self.directory)
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
         best = 100 * state.best_eer, state.best_epoch
         log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(self.directory), *best)
+
+
+def _warn_of_lone_utterances(dataset: CropDataset | HiddenCrops) -> None:
+    counts = Counter(dataset.labels)
+    lone = [spk for label, spk in enumerate(dataset.speakers) if counts[label] == 1]
+    if lone:
+        log.warning(
+            "%d speaker(s) have one utterance, first %s: their class learns that recording, not their voice",
+            len(lone),
+            lone[0],
+        )
 
 
 def _identity(path: str) -> str | None:

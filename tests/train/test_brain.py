@@ -11,8 +11,11 @@ import torch
 
 from svtk.errors import DataError, ModelError
 from svtk.models.speaker_model import load_model
-from svtk.train.brain import SpeakerBrain, TrainState, Validation, align_frames
+from svtk.train.brain import SpeakerBrain
+from svtk.train.objective import align_frames
 from svtk.train.options import TrainOptions
+from svtk.train.state import TrainState
+from svtk.train.validation import Validation
 
 
 def validate(state: TrainState, options: TrainOptions, eers) -> list[float]:
@@ -95,14 +98,18 @@ def test_the_margin_warms_up_by_the_epoch():
         brain = SimpleNamespace(
             options=TrainOptions(margin_warmup_epochs=warmup),
             dataset=SimpleNamespace(epoch=0),
-            seed=0,
-            modules=SimpleNamespace(sv_loss=SimpleNamespace()),
+            sampler=SimpleNamespace(first_step=None),
+            state=TrainState(),
+            device="cpu",
+            objective=SimpleNamespace(sv_loss=SimpleNamespace()),
+            log=SimpleNamespace(start_epoch=lambda state: None),
+            _skipped=torch.tensor(0),
         )
         found = []
         for epoch in (1, 2, 3, 4):
             SpeakerBrain.on_stage_start(brain, __import__("speechbrain").Stage.TRAIN, epoch)
-            found.append(brain.modules.sv_loss.margin_factor)
-            assert brain.dataset.epoch == epoch
+            found.append(brain.objective.sv_loss.margin_factor)
+            assert brain.dataset.epoch == epoch and brain.sampler.first_step == 0
         assert found == expected
 
 

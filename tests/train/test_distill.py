@@ -17,7 +17,15 @@ from svtk.models.speaker_model import load_model
 
 def test_a_model_dir(whole, corpus):
     assert {f.name for f in whole.iterdir()} == {
-        *("config.yaml", "model.safetensors", "classifier.safetensors", "run.yaml", "train.json", "tensorboard")
+        *(
+            "config.yaml",
+            "model.safetensors",
+            "classifier.safetensors",
+            "run.yaml",
+            "train.json",
+            "train.csv",
+            "tensorboard",
+        )
     }
     model = load_model(whole)
     assert model.config.kind == "student" and model.config.window == 0.5 and model.embedding_dim == 6
@@ -121,7 +129,7 @@ def test_the_best_epoch_is_what_is_saved(distil, tmp_path, monkeypatch):
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         return next(eers)
 
-    monkeypatch.setattr("svtk.train.brain.Validation.eer", eer)
+    monkeypatch.setattr("svtk.train.validation.Validation.eer", eer)
     distil(tmp_path / "m", "max_epochs=4")
     assert json.loads((tmp_path / "m/train.json").read_text())["best_epoch"] == 2
     saved = load_file(tmp_path / "m/model.safetensors")
@@ -134,7 +142,7 @@ def test_validation_every_so_often(distil, tmp_path, history):
     assert [record["epoch"] for record in records if "eer" in record] == [2, 4, 5]
 
 
-def test_a_loss_that_is_not_a_number(distil, tmp_path):
-    with pytest.raises(ModelError, match=r"the loss is (nan|inf) in epoch [12]\. To mend: lower lr"):
+def test_weights_that_a_first_step_blew_up(distil, tmp_path):
+    with pytest.raises(ModelError, match="validation embeddings are not finite. To mend: lower lr"):
         distil(tmp_path / "m", "lr=1e30", "max_grad_norm=1e30")
     assert not (tmp_path / "m/model.safetensors").exists()

@@ -16,7 +16,7 @@ from svtk.data.crops import CropDataset
 from svtk.data.cuts import load_cuts
 from svtk.errors import ConfigError, ModelError
 from svtk.kaldi.datadir import read_data_dir, write_data_dir
-from svtk.models.speaker_model import load_model
+from svtk.models.speaker_model import SpeakerModel, load_model
 from svtk.train.brain import SpeakerBrain
 from svtk.train.classifier import mean_embeddings
 from svtk.train.fine_tune import FineTuneConfig, fine_tune
@@ -110,14 +110,14 @@ def test_mean_embeddings_hear_every_utterance(student_dir, corpus):
 
 @pytest.mark.parametrize("crop_duration", [0.5, 0.7, 0.98, 1.3])
 def test_crops_of_any_length(whole, tune, tmp_path, monkeypatch, crop_duration):
-    heard, forward = set(), SpeakerBrain.compute_forward
+    heard, forward = set(), SpeakerModel.forward
 
-    def compute_forward(self, batch, stage):
-        hidden, embedding = forward(self, batch, stage)
-        heard.add((batch.wav.shape[1], hidden[0].shape[1]))
+    def listening(self, wav):
+        hidden, embedding = forward(self, wav)
+        heard.add((wav.shape[1], hidden[0].shape[1]))
         return hidden, embedding
 
-    monkeypatch.setattr(SpeakerBrain, "compute_forward", compute_forward)
+    monkeypatch.setattr(SpeakerModel, "forward", listening)
     tune(tmp_path / "m", whole, crop_duration=crop_duration, max_epochs=1)
     samples = round(crop_duration * 16_000)
     assert heard == {(samples, 24 + (samples - 8000) // 320)}

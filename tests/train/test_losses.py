@@ -64,16 +64,18 @@ def test_a_loss_of_weight_zero_is_watched_alone(distil, tmp_path, history):
     for record in records:
         assert record["loss"] == pytest.approx(record["sv"]) and 0.5 < record["cosine"] < 1.5
     [bare] = history(distil(tmp_path / "bare", "kd_losses=[]", "max_epochs=1", teacher=None))
-    assert bare["loss"] == pytest.approx(records[0]["loss"], rel=0.2)
+    assert bare["loss"] == pytest.approx(records[0]["loss"], rel=0.4)
 
 
 @pytest.mark.parametrize(
     "spec", ["{name: subcenter_aam, num_subcenters: 2, top_k: 2}", "{name: sphereface2, margin_type: A, margin: 0.15}"]
 )
 def test_sv_losses(distil, tmp_path, history, spec):
-    settings = ("lr=5e-3", "max_epochs=8", "valid_every=8", "student.dropout=0", "margin_warmup_epochs=1")
+    settings = ("lr=5e-3", "max_epochs=16", "valid_every=16", "margin_warmup_epochs=1")
+    settings = (*settings, "student.dropout=0", "frontend.dropout=0")
     records = history(distil(tmp_path / "m", f"sv_loss={spec}", "kd_losses=[]", *settings, noise=None, teacher=None))
-    assert records[-1]["sv"] < 0.9 * records[1]["sv"]  # from the first epoch with all of the margin
+    sv = [record["sv"] for record in records[1:]]  # with all of the margin
+    assert sum(sv[-4:]) < 0.8 * sum(sv[:4])
     assert {"weight"} <= set(load_file(tmp_path / "m/classifier.safetensors"))
 
 
@@ -112,56 +114,80 @@ def test_a_step_waits_for_no_value(distil, tmp_path, monkeypatch, sv_loss):
             return fit_batch(self, batch)
 
     monkeypatch.setattr(SpeakerBrain, "fit_batch", counted)
-    monkeypatch.setattr(SpeakerBrain, "optimizers_step", lambda self: None)
-    monkeypatch.setattr(SpeakerBrain, "teacher_states", lambda self, batch, layers: dict.fromkeys(layers, STATE))
+    monkeypatch.setattr(SpeakerBrain, "optimizers_step", lambda self: self._sums.update(self._step_sums))
+    monkeypatch.setattr(
+        "svtk.train.brain.teacher_states", lambda teacher, batch, layers, frames: dict.fromkeys(layers, STATE)
+    )
     distil(tmp_path / "m", f"kd_losses={EVERY_KD}", f"sv_loss={{name: {sv_loss}}}", "max_epochs=1")
     assert reads.count == 0
 
 
-def spoil(monkeypatch, epoch, step, how):
-    """Do *how* with the loss of a step (both counted from 1)."""
+def spoil(monkeypatch, steps, how):
+    """Do *how* with the losses of steps, each (epoch, step), both counted from 1."""
     objectives = SpeakerBrain.compute_objectives
 
     def compute_objectives(self, *args):
         loss = objectives(self, *args)
-        return how(self, loss) if (self.state.epoch + 1, self.step) == (epoch, step) else loss
+        return how(self, loss) if (self.state.epoch + 1, self.step) in steps else loss
 
     monkeypatch.setattr(SpeakerBrain, "compute_objectives", compute_objectives)
 
 
-def test_one_loss_that_is_not_a_number_ends_the_run_before_a_checkpoint(distil, tmp_path, monkeypatch):
-    def nan(brain, loss):
-        brain._count("loss", torch.tensor(float("nan")))
-        return loss
-
-    spoil(monkeypatch, 2, 2, nan)
-    with pytest.raises(ModelError, match="the loss is nan in epoch 2. To mend: lower lr; the last checkpoint is kept"):
-        distil(tmp_path / "m")
-    [checkpoint] = (tmp_path / "m/checkpoints").glob("CKPT+*")
-    assert "epoch: 1" in (checkpoint / "CKPT.yaml").read_text()
+def nan(_brain, loss):
+    return loss * float("nan")
 
 
-def test_it_is_seen_within_the_epoch(distil, tmp_path, monkeypatch):
+def infinite_slope(brain, loss):
+    """The loss is a number, its gradient is not."""
+    return loss + (next(brain.model.parameters()).sum() * 0.0).sqrt()
+
+
+@pytest.mark.parametrize("how", [nan, infinite_slope])
+def test_a_step_without_a_finite_gradient_is_left_out(distil, tmp_path, monkeypatch, history, caplog, how):
+    """Weights and optimiser stay as they were, and the means are of the other steps."""
+    stepped, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args: stepped.append(self) or step(self, *args))
+    spoil(monkeypatch, {(1, 2), (2, 4)}, how)
+    first, second = history(distil(tmp_path / "m"))
+    assert first["skipped"] == second["skipped"] == 1 and len(stepped) == 2 * 4 - 2
+    assert first["loss"] == pytest.approx(first["sv"] + 0.5 * first["hidden_mse"], rel=1e-5)
+    assert "epoch 1: 1 step(s) without a finite gradient were left out" in caplog.text
+    assert all(weight.isfinite().all() for weight in load_file(tmp_path / "m/model.safetensors").values())
+
+
+def test_beyond_patience_the_run_ends_and_the_state_is_kept(distil, tmp_path, monkeypatch):
     monkeypatch.setattr("svtk.train.brain._CHECK_EVERY", 2)
     seen = []
+    spoil(monkeypatch, {(2, 2), (2, 3), (2, 4)}, lambda brain, loss: seen.append(brain) or loss * float("nan"))
+    message = (
+        r"not finite in epoch 2; found 3 such step\(s\) one after another; expected at most 1 \(nonfinite_patience"
+    )
+    with pytest.raises(ModelError, match=message):
+        distil(tmp_path / "m", "nonfinite_patience=1")
+    end, within = sorted((tmp_path / "m/checkpoints").glob("CKPT+*"))
+    assert "epoch: 1\nstep: 0" in (end / "CKPT.yaml").read_text()
+    assert "epoch: 1\nstep: 4" in (within / "CKPT.yaml").read_text()
+    assert all(w.isfinite().all() for w in torch.load(within / "model.ckpt", weights_only=True).values())
 
-    def nan(brain, loss):
-        seen.append(brain)
-        return loss * float("nan")
 
-    spoil(monkeypatch, 1, 2, nan)
-    with pytest.raises(ModelError, match="the loss is nan in epoch 1"):
+def test_an_epoch_without_a_finite_step_ends_the_run(distil, tmp_path, monkeypatch):
+    spoil(monkeypatch, {(1, step) for step in range(1, 5)}, nan)
+    with pytest.raises(ModelError, match="not finite in epoch 1; found 4 such .* and not all of an epoch. To mend"):
         distil(tmp_path / "m")
-    assert seen[0].step == 3
+    assert not (tmp_path / "m/model.safetensors").exists()
 
 
 def test_weights_that_the_last_step_spoilt_are_not_kept(distil, tmp_path, monkeypatch):
-    """The loss was a number, its gradient was not."""
+    """The gradient was finite, the step too long."""
+    step = SpeakerBrain.optimizers_step
 
-    def spoilt(brain, loss):
-        return loss + (next(brain.modules.model.parameters()).sum() * 0.0).sqrt()  # 0, of infinite slope
+    def too_far(self):
+        step(self)
+        if (self.state.epoch + 1, self.step) == (2, 4):
+            with torch.no_grad():
+                next(self.model.parameters()).fill_(float("inf"))
 
-    spoil(monkeypatch, 2, 4, spoilt)
+    monkeypatch.setattr(SpeakerBrain, "optimizers_step", too_far)
     with pytest.raises(ModelError, match="the weights are not finite after epoch 2"):
         distil(tmp_path / "m", "valid_every=5", "max_epochs=3")
     [checkpoint] = (tmp_path / "m/checkpoints").glob("CKPT+*")

@@ -40,6 +40,7 @@ def test_a_new_wavlm(train, tmp_path):
             "model.safetensors",
             "run.yaml",
             "tensorboard",
+            "train.csv",
             "train.json",
         )
     }
