@@ -28,7 +28,7 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from svtk.errors import DataError
 __all__ = [
     "Source",
     "describe_inputs",
+    "describing",
     "forget",
     "is_unchanged",
     "read_record",
@@ -59,6 +60,7 @@ _PACKAGES = (
 )
 _HASHED = {False: 1 << 30, True: 1 << 26}  # bytes of an input, of an archive; a larger one costs more than it is worth
 _BLOCK = 1 << 20
+_ROOT = Path(__file__).resolve().parent
 _MAX_ARCHIVES = 1000  # of a script file; with more, one file per key, they are counted only
 
 
@@ -121,8 +123,7 @@ def read_record(path: str | os.PathLike, *, by_content: bool = False) -> dict[st
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError("not a record of provenance", path=place, mend="remove it") from error
     if path.is_dir():
-        found = [(file, item) for name, item in outputs for file in (path / name.name, path / "encoder" / name.name)]
-        there = [is_unchanged(file, item, by_content=by_content) for file, item in found if file.is_file()]
+        there = [is_unchanged(path / _within(path, name), item, by_content=by_content) for name, item in outputs]
         return record if there and all(there) else None
     of_file = (item for name, item in outputs if name.name == path.name)
     return record if any(is_unchanged(path, item, by_content=by_content) for item in of_file) else None
@@ -151,14 +152,20 @@ def _sha256(path: str | os.PathLike, stop: threading.Event | None = None) -> str
     return digest.hexdigest()
 
 
-def _noted(path: Path) -> dict[str, dict[str, Any]]:
-    """What the record beside a file, or in its directory, says of outputs, by name; nothing where it is damaged."""
-    found: dict[str, dict[str, Any]] = {}
-    for owner in (path.parent.parent, path.parent, path):
+def _within(directory: Path, output: Path) -> Path:
+    """Where the file that a directory's record names lies in it, wherever the directory was then."""
+    inside = output.parent.name == "encoder" and (directory / "encoder").is_dir()
+    return Path(*output.parts[-2:]) if inside else Path(output.name)
+
+
+def _noted_sha256(path: Path) -> str | None:
+    """What the record beside a file, or in its directory, says of it as it is now; None where it is damaged."""
+    for owner in (path, path.parent, path.parent.parent):
         with contextlib.suppress(DataError):
             for item in (read_record(owner) or {}).get("outputs", ()):
-                found[Path(item["path"]).name] = item
-    return found
+                if Path(item["path"]).name == path.name and is_unchanged(path, item, by_content=False):
+                    return item.get("sha256")
+    return None
 
 
 def _file(path: Path, name: str, stop: threading.Event | None, *, archive: bool = False) -> dict[str, Any]:
@@ -167,11 +174,9 @@ def _file(path: Path, name: str, stop: threading.Event | None, *, archive: bool 
     if found is None:
         return {"path": name, "kind": "stream" if path.exists() else "name"}
     entry: dict[str, Any] = {"path": name, **found}
-    noted = _noted(path).get(path.name, {})
-    if noted.get("sha256") and is_unchanged(path, noted, by_content=False):
-        entry["sha256"] = noted["sha256"]
-    else:
-        entry["sha256"] = None if found["bytes"] > _HASHED[archive] else _sha256(path, stop)
+    entry["sha256"] = _noted_sha256(path)
+    if entry["sha256"] is None and found["bytes"] <= _HASHED[archive]:
+        entry["sha256"] = _sha256(path, stop)
     beside = record_path(path)
     if beside.is_file():
         entry["provenance"] = str(beside)
@@ -221,24 +226,46 @@ def describe_inputs(inputs: Mapping[str, Source], stop: threading.Event | None =
     return {name: entries[source] for name, source in inputs.items()}
 
 
+@contextlib.contextmanager
+def describing(inputs: Mapping[str, Source]) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Describe inputs by a thread while the block runs; the function that it is given waits for what that found."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(describe_inputs, inputs, stop)
+
+        def found() -> dict[str, Any]:
+            entries = described.result()
+            for name, entry in entries.items():
+                if "bytes" in entry and not is_unchanged(inputs[name].path, entry, by_content=False):
+                    entry["changed"] = "while it was read, or by this command"
+            return entries
+
+        try:
+            yield found
+        except BaseException:
+            stop.set()
+            raise
+
+
 def this_run(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a record but its outputs."""
+    """A record without outputs, as of what goes to stdout."""
     return {
         "command": ["svtk", *sys.argv[1:]],
         "directory": os.getcwd(),
         "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
-        "svtk": {"version": __version__, "revision": _revision(), "source_sha256": _source_sha256()},
+        "svtk": {"version": __version__, "revision": _revision(_ROOT.parent), "source_sha256": _source_sha256()},
         "versions": _versions(),
         "platform": _platform(),
         "settings": dict(settings),
         "inputs": dict(inputs),
+        "outputs": [],
     }
 
 
-def _revision() -> str | None:
-    """The commit that a checkout stands at; None where svtk is installed otherwise."""
+def _revision(checkout: Path) -> str | None:
+    """The commit that a checkout stands at; None where there is none, as of an installed svtk."""
     try:
-        git = Path(__file__).resolve().parents[1] / ".git"
+        git = checkout / ".git"
         if git.is_file():  # a worktree
             git = (git.parent / git.read_text().removeprefix("gitdir:").strip()).resolve()
         head = (git / "HEAD").read_text().strip()
@@ -258,9 +285,9 @@ def _revision() -> str | None:
 
 def _source_sha256() -> str:
     """Of svtk's own modules, by name: what tells a checkout with changes from its revision."""
-    digest, root = hashlib.sha256(), Path(__file__).resolve().parent
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root)}\n".encode())
+    digest = hashlib.sha256()
+    for file in sorted(_ROOT.rglob("*.py")):
+        digest.update(f"{file.relative_to(_ROOT)}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -307,21 +334,12 @@ def recorded(
         yield
         return
     before = {path: _stamps(path) for path in paths}
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        described = pool.submit(describe_inputs, inputs, stop)
-        try:
-            yield
-        except BaseException:
-            stop.set()
-            raise
-        entries = described.result()
+    with describing(inputs) as described:
+        yield
+        entries = described()
     made = [path for path in paths if _stamps(path) not in (before[path], {})]
     if not made:
         return
-    for name, entry in entries.items():
-        if "bytes" in entry and not is_unchanged(inputs[name].path, entry, by_content=False):
-            entry["changed"] = "while it was read, or by this command"
     record = this_run(entries, settings)
     record["outputs"] = [item for path in made for item in _made(path, max_hashed_output)]
     for path in made:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,14 @@ def _followed(step: Step, path: Path, above: tuple[Path, ...]) -> Step:
     """*step* with its record and the steps behind it; *above* ends a circle."""
     step.record = read_record(path, by_content=True)
     if step.record is None and record_path(path).is_file():
-        step.state = (
-            f"{step.state}; the record beside it is of another file" if step.state else "changed since it was made"
-        )
+        step.state = ", ".join(filter(None, (step.state, "the record beside it is of another state of it")))
     if path in above:
         return step
     above = (*above, path)
     for name, entry in (step.record or {}).get("inputs", {}).items():
         step.inputs[name] = [_input(entry, step.record, path, above)]
+    if path.is_dir() and step.record is None and (parts := sorted(path.glob("*/provenance.json"))):
+        step.inputs["parts"] = [_followed(Step(str(_short(part.parent))), part.parent, above) for part in parts]
     if path.is_dir() and (path / "run.yaml").is_file():
         run = load_yaml(path / "run.yaml")
         step.run = {name: value for name, value in run.items() if name != "inputs"}
@@ -133,11 +133,12 @@ def format_trace(step: Step) -> str:
 
 def _lines(step: Step, title: str, indent: str, told: set[str]) -> Iterator[str]:
     known = ", ".join(word for word in (step.sha256 and f"sha256 {step.sha256[:16]}", step.state) if word)
-    again = step.path in told and bool(step.record or step.run)
+    tellings = {step.path} if step.record is None else {step.path, json.dumps(step.record)}  # one run, several outputs
+    again = bool(step.record or step.run) and not told.isdisjoint(tellings)
     yield f"{indent}{title}" + (f" ({known})" if known else "") + (", told above" if again else "")
     if again:
         return
-    told.add(step.path)
+    told |= tellings
     indent += "  "
     if step.record is not None:
         yield from (indent + line for line in _how(step.record))
@@ -147,11 +148,24 @@ def _lines(step: Step, title: str, indent: str, told: set[str]) -> Iterator[str]
         yield f"{indent}run.yaml: {_words(step.run)}"
     groups: dict[str, tuple[list[str], Step]] = {}
     for name, steps in step.inputs.items():
-        for number, found in enumerate(steps, 1):
+        for number, found in enumerate(steps[:1] if _alike(steps) else steps, 1):
             label = name if len(steps) == 1 else f"{name} {number}"
             groups.setdefault(found.path, ([], found))[0].append(label)
     for path, (names, found) in groups.items():
         yield from _lines(found, f"{', '.join(names)}: {path}", indent, told)
+    for name, steps in step.inputs.items():
+        if _alike(steps):
+            yield f"{indent}{name} 2 to {len(steps)}: made alike, the last {steps[-1].path}"
+
+
+def _alike(steps: Sequence[Step]) -> bool:
+    """Whether several parts of one thing were made by jobs of one kind, and are what they were."""
+    records = [step.record or {} for step in steps]
+    kinds = {
+        json.dumps([step.state, record.get("command", [])[1:2], record.get("settings")])
+        for step, record in zip(steps, records, strict=True)
+    }
+    return len(steps) > 1 and len(kinds) == 1
 
 
 def _how(record: Mapping[str, Any]) -> Iterator[str]:

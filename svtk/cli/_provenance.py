@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier, parse_rxfilename, parse_wspecifier
 from svtk.kaldi.streams import names_file
-from svtk.provenance import Source, recorded
+from svtk.provenance import Source, describing, recorded, this_run
 
 __all__ = [
     "SCORES",
     "audio_source",
     "output_files",
     "provenance_of",
+    "provenance_within",
     "settings_of",
     "source_of",
     "training_provenance",
 ]
+
+#: what an option or argument named: one input, several, or none
+Given = str | Source | Sequence[str] | None
 
 #: bytes of a score file up to which it is hashed, a million lines or so: more would show in the time of millions
 SCORES = 1 << 26
@@ -71,7 +75,7 @@ def settings_of(context: click.Context, inputs: Mapping[str, Any], resolved: Map
 
 def provenance_of(
     outputs: Sequence[str],
-    inputs: Mapping[str, str | Source | Sequence[str] | None],
+    inputs: Mapping[str, Given],
     *,
     max_hashed_output: int | None = None,
     **resolved: Any,
@@ -85,11 +89,27 @@ def provenance_of(
         max_hashed_output: as :func:`svtk.provenance.recorded`.
         resolved: settings beyond the command line's, or what its defaults came to.
     """
+    named = _sources(inputs)
+    settings = settings_of(click.get_current_context(), inputs, resolved)
+    return recorded(named, outputs, settings, max_hashed_output=max_hashed_output)
+
+
+@contextlib.contextmanager
+def provenance_within(inputs: Mapping[str, Given], **resolved: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+    """For a verb whose output goes to stdout: the block is given a function that returns the record, to be part of it.
+
+    Args:
+        inputs, resolved: as :func:`provenance_of`.
+    """
+    with describing(_sources(inputs)) as described:
+        yield lambda: this_run(described(), settings_of(click.get_current_context(), inputs, resolved))
+
+
+def _sources(inputs: Mapping[str, Given]) -> dict[str, Source]:
     named: dict[str, Source] = {}
     for name, given in inputs.items():
         if isinstance(given, (str, Source)):
             named[name] = given if isinstance(given, Source) else source_of(given)
         else:
             named |= {f"{name}_{number}": source_of(one) for number, one in enumerate(given or (), 1)}
-    settings = settings_of(click.get_current_context(), inputs, resolved)
-    return recorded(named, outputs, settings, max_hashed_output=max_hashed_output)
+    return named
