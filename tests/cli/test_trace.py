@@ -43,7 +43,7 @@ def test_from_log_likelihood_ratios_back_to_the_embeddings(svtk_main, place):
     told = [line.split()[1] for line in text.splitlines() if line.strip().startswith("svtk ")]
     verbs = ["fuse", "normalize-scores", "score", "average-embeddings", "score", "train-plda", "adapt-plda", "fuse"]
     assert sorted(told) == sorted(verbs)  # each step once, though the normalised scores count twice
-    assert "top_n=5" in text and "changed" not in text
+    assert "top_n=5" in text and "changed since" not in text
     chain = json.loads(svtk("trace", "--json", "llrs"))
     cohort = chain["inputs"]["scores_1"][0]["inputs"]["cohort"][0]
     assert cohort["record"]["settings"]["length_normalize"] is False
