@@ -14,6 +14,7 @@ inside it are graphs here.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -28,7 +29,15 @@ from svtk.data import FRAME
 from svtk.errors import ConfigError, ModelError
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, load_model
 
-__all__ = ["ExportedModel", "ExportInfo", "embedder_files", "is_exported", "open_embedder", "open_session"]
+__all__ = [
+    "ExportedModel",
+    "ExportInfo",
+    "embedder_files",
+    "is_exported",
+    "open_embedder",
+    "open_session",
+    "require_onnx",
+]
 
 Precision = Literal["float32", "int8"]
 
@@ -67,8 +76,10 @@ def is_exported(directory: str | os.PathLike) -> bool:
 
 def embedder_files(directory: str | os.PathLike) -> list[Path]:
     """The files of a MODEL_DIR, or of an exported one, that its embeddings depend on."""
-    names = ("encoder.onnx", "backend.onnx", "export.json") if is_exported(directory) else ("model.safetensors",)
-    return [Path(directory) / name for name in ("config.yaml", *names)]
+    place = Path(directory)
+    if is_exported(place):
+        return [place / name for name in ("config.yaml", "export.json", "encoder.onnx", "backend.onnx")]
+    return [place / "config.yaml", place / "model.safetensors", *sorted(place.glob("encoder/*.safetensors"))]
 
 
 def open_embedder(directory: str | os.PathLike, device: str = "cpu", num_threads: int | None = None) -> SpeakerModel:
@@ -91,16 +102,24 @@ def open_embedder(directory: str | os.PathLike, device: str = "cpu", num_threads
     return ExportedModel(Path(directory), num_threads)
 
 
+def require_onnx(
+    path: str | os.PathLike | None = None, packages: Sequence[str] = ("onnx", "onnxruntime", "onnxscript")
+) -> None:
+    """Raise ModelError, with the *path* that needs them, unless *packages* of the extra ``onnx`` are installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"this needs {' and '.join(missing)}", path=path, mend="pip install 'svtk[onnx]'")
+
+
 def open_session(file: Path, num_threads: int | None = None) -> Any:
     """An onnxruntime session on the CPU.
 
     Raises:
         ModelError: onnxruntime is not installed, or the graph is missing or damaged.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError("an exported model needs onnxruntime", path=file, mend="pip install 'svtk[onnx]'") from None
+    require_onnx(file, ["onnxruntime"])
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = num_threads or torch.get_num_threads()
