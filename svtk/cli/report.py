@@ -42,6 +42,13 @@ from svtk.cli._provenance import provenance_of
     type=click.IntRange(min=0),
     help="Resamples of the speakers for confidence intervals; 0: no intervals.",
 )
+@click.option(
+    "--system",
+    "systems",
+    multiple=True,
+    metavar="NAME",
+    help="Of EXP_DIR only this system; several in the order given.  [default: all, the largest first]",
+)
 @click.argument("arguments", nargs=-1, required=True, metavar="EXP_DIR|SCORES... [OUTPUT]")
 def command(
     form: str | None,
@@ -49,6 +56,7 @@ def command(
     trials: tuple[str, ...],
     data_dirs: tuple[str, ...],
     num_bootstrap: int,
+    systems: tuple[str, ...],
     arguments: tuple[str, ...],
 ) -> None:
     """Compare systems: a table, figures, one HTML page.
@@ -80,6 +88,7 @@ def command(
             trials=trials,
             data_dirs=data_dirs,
             num_bootstrap=num_bootstrap,
+            systems=systems,
         )
     if text is not None:
         click.echo(text)

@@ -41,6 +41,20 @@ def test_one_row_per_system_and_trial_list(experiment):
     ]
 
 
+def test_systems_that_are_asked_for_in_their_order(experiment):
+    names = ["sv_mixer", "teacher"]
+    rows = read_experiment(experiment, names)
+    assert [(row.system, row.trials) for row in rows] == [
+        ("sv_mixer", "all"),
+        ("teacher", "all"),
+        ("teacher", "same_sex"),
+    ]
+    with pytest.raises(
+        DataError, match="no such system; found nobody; expected some of sv_mixer, teacher, transformer"
+    ):
+        read_experiment(experiment, ["teacher", "nobody"])
+
+
 def test_text_is_aligned(experiment):
     lines = format_table(read_experiment(experiment), title="Synthetic").splitlines()
     assert lines[:2] == ["Synthetic", ""]

@@ -23,6 +23,7 @@ def write_report(
     trials: Sequence[str] = (),
     data_dirs: Sequence[str] = (),
     num_bootstrap: int = 0,
+    systems: Sequence[str] = (),
 ) -> str | None:
     """Make a report; its text is returned where there is no *output*.
 
@@ -31,7 +32,7 @@ def write_report(
         output: a file, or the directory of the figures; None: nowhere.
         form: ``text``, ``md``, ``html``, or the figures' file type: ``svg``, ``png``, ``pdf``.
         title: the headline.
-        trials, data_dirs, num_bootstrap: as :func:`svtk.score.report.contents.read_contents`.
+        trials, data_dirs, num_bootstrap, systems: as :func:`svtk.score.report.contents.read_contents`.
 
     Raises:
         DataError, ModelError: what is there cannot be read or does not fit together.
@@ -40,11 +41,11 @@ def write_report(
     if form in ("text", "md") and not trials and len(inputs) == 1 and Path(inputs[0]).is_dir():
         from svtk.score.report.experiment import read_experiment
 
-        rows = read_experiment(inputs[0])  # without what figures need
+        rows = read_experiment(inputs[0], systems)  # without what figures need
     else:
         from svtk.score.report.contents import read_contents
 
-        contents = read_contents(inputs, trials, data_dirs, num_bootstrap)
+        contents = read_contents(inputs, trials, data_dirs, num_bootstrap, systems)
         rows = contents.rows
     if form in ("svg", "png", "pdf"):
         from svtk.score.report.drawings import drawings

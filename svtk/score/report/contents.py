@@ -35,7 +35,11 @@ class Contents:
 
 
 def read_contents(
-    inputs: Sequence[str], trials: Sequence[str] = (), data_dirs: Sequence[str] = (), num_bootstrap: int = 0
+    inputs: Sequence[str],
+    trials: Sequence[str] = (),
+    data_dirs: Sequence[str] = (),
+    num_bootstrap: int = 0,
+    systems: Sequence[str] = (),
 ) -> Contents:
     """Read an experiment directory, or score files.
 
@@ -44,6 +48,7 @@ def read_contents(
         trials: labelled trial lists, or directories of some.
         data_dirs: of the lists' utterances: speakers for intervals, sexes and durations for groups, audio to listen to.
         num_bootstrap: resamples of the speakers for intervals.
+        systems: of an experiment only these, in this order; none: all, by size.
 
     Raises:
         DataError, ModelError: what is there cannot be read or does not fit together.
@@ -51,14 +56,14 @@ def read_contents(
     lists, data = trial_lists(trials), DataDirs.read(data_dirs)
     experiment = len(inputs) == 1 and Path(inputs[0]).is_dir()
     if experiment:
-        systems = read_systems(inputs[0])
-        rows = read_experiment(inputs[0])
-        sources = experiment_sources({system.name: system.evaluations for system in systems}, lists)
+        found = read_systems(inputs[0], systems)
+        rows = read_experiment(inputs[0], systems)
+        sources = experiment_sources({system.name: system.evaluations for system in found}, lists)
     else:
         for path in inputs:
             if Path(path).is_dir():
                 raise DataError("a directory among score files", path=path, expected="one EXP_DIR or score files")
-        systems, rows = [], []
+        found, rows = [], []
         sources = file_sources(inputs, lists)
     evaluations = [
         evaluate(source, data, num_bootstrap) for source in progress(sources, "score files", unit="score files")
@@ -70,9 +75,9 @@ def read_contents(
         rows = in_order([_updated(Row(e.system, e.trials), e) for e in evaluations])
     names = list(dict.fromkeys(row.system for row in rows))
     in_row_order = [of[key] for row in rows if (key := (row.system, row.list_name, row.variant)) in of]
-    systems.sort(key=lambda system: names.index(system.name))
+    found.sort(key=lambda system: names.index(system.name))
     name = os.path.basename(os.path.abspath(inputs[0])) if experiment else None
-    return Contents(name, systems, rows, in_row_order, data, Colors(names))
+    return Contents(name, found, rows, in_row_order, data, Colors(names))
 
 
 def _updated(row: Row, evaluation: Evaluation | None) -> Row:

@@ -185,11 +185,11 @@ def _read_system(directory: Path) -> System:
     )
 
 
-def read_systems(exp_dir: str | os.PathLike) -> list[System]:
-    """The systems of an experiment directory, by name.
+def read_systems(exp_dir: str | os.PathLike, names: Sequence[str] = ()) -> list[System]:
+    """The systems of an experiment directory, by name; with *names* only these, in this order.
 
     Raises:
-        DataError: no such directory, no system in it, or a damaged JSON file.
+        DataError: no such directory, no system in it or not one of *names*, or a damaged JSON file.
         ModelError: a damaged model file.
     """
     exp_dir = Path(exp_dir)
@@ -203,26 +203,33 @@ def read_systems(exp_dir: str | os.PathLike) -> list[System]:
     if not systems:
         expected = "SYSTEM/config.yaml or SYSTEM/eval_TRIALS/metrics.json"
         raise DataError("no systems found", path=exp_dir, expected=expected, mend="run the recipe first")
-    return systems
+    if not names:
+        return systems
+    by_name = {system.name: system for system in systems}
+    if gone := [name for name in names if name not in by_name]:
+        raise DataError("no such system", path=exp_dir, found=", ".join(gone), expected=f"some of {', '.join(by_name)}")
+    return [by_name[name] for name in names]
 
 
-def read_experiment(exp_dir: str | os.PathLike) -> list[Row]:
-    """The rows of an experiment directory: by trial list, and the largest system first within one.
+def read_experiment(exp_dir: str | os.PathLike, names: Sequence[str] = ()) -> list[Row]:
+    """The rows of an experiment directory, as :func:`in_order`; with *names* only of these systems.
 
     Raises:
         DataError, ModelError: as :func:`read_systems`; also damaged metrics.
     """
     rows: list[Row] = []
-    for system in read_systems(exp_dir):
+    for system in read_systems(exp_dir, names):
         for trials, directory in system.evaluations.items():
             rows.append(_with_metrics(dataclasses.replace(system.row, trials=trials), directory / "metrics.json"))
         if not system.evaluations:
             rows.append(system.row)
-    return in_order(rows)
+    return in_order(rows, names)
 
 
-def in_order(rows: Sequence[Row]) -> list[Row]:
-    """By trial list, and the largest system first within one."""
+def in_order(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Row]:
+    """By trial list, and within one in the order of *names* or, without, the largest system first."""
+    if names:
+        return sorted(rows, key=lambda r: (r.trials is None, r.trials or "", names.index(r.system)))
     return sorted(rows, key=lambda r: (r.trials is None, r.trials or "", -(r.parameters or 0), r.system))
 
 
