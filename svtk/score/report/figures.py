@@ -177,7 +177,7 @@ def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
         if evaluation.band is not None and not dashed:
             band = evaluation.band
             inside = scaled(band.false_alarm), scaled(band.low), scaled(band.high)
-            _tag(axes.fill_between(*inside, color=color, alpha=0.14, linewidth=0), evaluation.label)
+            _tag(axes.fill_between(*inside, color=color, alpha=0.1, linewidth=0), evaluation.label)
         style = "--" if dashed else "-"
         curve = scaled(evaluation.det.false_alarm), scaled(evaluation.det.miss)
         (line,) = axes.plot(*curve, style, color=color)
