@@ -6,6 +6,26 @@ from typing import Any
 
 import click
 
+from svtk.cli._options import seed_option
+
+
+class _Edges(click.ParamType):
+    """``EDGE,EDGE...``, rising numbers."""
+
+    name = "EDGE,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Numbers, one or more; a default is none of them."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            edges = tuple(map(float, value.split(",")))
+        except ValueError:
+            edges = ()
+        if not edges or not all(low < high for low, high in zip(edges, (*edges[1:], float("inf")), strict=True)):
+            self.fail(f"found {value!r}, expected rising numbers, as 2,5,10", param, ctx)
+        return edges
+
 
 class _Cost(click.ParamType):
     """``P_TARGET`` or ``P_TARGET,C_MISS,C_FA``."""
@@ -24,7 +44,10 @@ class _Cost(click.ParamType):
         return numbers
 
 
-@click.command(epilog="\b\nExample:\n  svtk compute-metrics --p-target 0.01 exp/scores data/trials/vox1_o")
+@click.command(
+    epilog="\b\nExample:\n  svtk compute-metrics --utt2spk data/vox1/utt2spk --by data/vox1/spk2gender \\\n"
+    "    exp/scores data/trials/vox1_o"
+)
 @click.option(
     "--p-target",
     "costs",
@@ -35,6 +58,37 @@ class _Cost(click.ParamType):
     help="Prior of a target trial, and costs of errors (1,1), for minDCF and actDCF; may be given several times.",
 )
 @click.option(
+    "--utt2spk",
+    metavar="FILE",
+    help="Speakers of the keys: with confidence intervals, by bootstrap of speakers.",
+)
+@click.option(
+    "--confidence",
+    "level",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Level of the intervals.",
+)
+@click.option(
+    "--num-bootstrap", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws of all speakers."
+)
+@seed_option
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="FILE",
+    help="Also by group; FILE has lines KEY VALUE (of utterances, models, or speakers with --utt2spk) or "
+    "ENROLL TEST VALUE; may be given several times.",
+)
+@click.option(
+    "--bins",
+    type=_Edges(),
+    default=(),
+    help="Edges of bins for --by files whose values are numbers; of a trial's sides the lower one counts.",
+)
+@click.option("--compare", metavar="SCORES", help="Also another system's scores of these trials, and the difference.")
+@click.option(
     "--missing",
     type=click.Choice(["error", "skip"]),
     default="error",
@@ -44,21 +98,48 @@ class _Cost(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.argument("scores")
 @click.argument("trials", required=False)
-def command(costs: tuple[tuple[float, ...], ...], missing: str, as_json: bool, scores: str, trials: str | None) -> None:
-    """Print EER, minDCF, actDCF, Cllr and minCllr of scores."""
+def command(
+    costs: tuple[tuple[float, ...], ...],
+    utt2spk: str | None,
+    level: float,
+    num_bootstrap: int,
+    seed: int,
+    by: tuple[str, ...],
+    bins: tuple[float, ...],
+    compare: str | None,
+    missing: str,
+    as_json: bool,
+    scores: str,
+    trials: str | None,
+) -> None:
+    """Print EER, minDCF, Cllr and more of scores, with confidence intervals.
+
+    Labels come from TRIALS, matched by keys in any order, or, without TRIALS, from SCORES itself: lines "enroll test
+    score target|nontarget" or "score target|nontarget". All files may be - (stdin) or "command |".
+
+    EER is the plain one, interpolated between operating points; that of the convex hull is printed beside it.
+    Costs are normalised by that of the better of accepting all and rejecting all. actDCF and Cllr take the scores as
+    natural log-likelihood ratios (see svtk calibrate); the others need no calibration.
+
+    Trials that share a speaker are not independent: intervals come from drawing speakers, each with all its trials,
+    and the same draws serve both systems of --compare.
+    """
     import json
 
-    from svtk.score.labels import read_labelled
-    from svtk.score.metrics import compute_metrics
+    from svtk.score.evaluate import Confidence, Request, evaluate
+    from svtk.score.metrics_text import metrics_text
     from svtk.score.operating_points import Cost
 
-    parsed = [Cost(*numbers) for numbers in costs]
-    read = read_labelled(scores, trials, missing=missing)
-    metrics = compute_metrics(read.scores, read.labels, parsed)
-    if as_json:
-        click.echo(json.dumps(metrics.to_mapping()))
-        return
-    click.echo(f"EER          {100 * metrics.eer:.2f} % at threshold {metrics.eer_threshold:.4f}")
-    for p_target, cost in metrics.min_dcf.items():
-        click.echo(f"minDCF {p_target:5} {cost:.4f}")
-    click.echo(f"trials       {metrics.num_targets} target, {metrics.num_nontargets} nontarget")
+    if bins and not by:
+        raise click.UsageError("--bins goes with --by")
+    request = Request(
+        costs=[Cost(*numbers) for numbers in costs],
+        missing=missing,
+        utt2spk=utt2spk,
+        confidence=Confidence(level, num_bootstrap, seed),
+        by=by,
+        bins=bins,
+        compare=compare,
+    )
+    result = evaluate(scores, trials, request)
+    click.echo(json.dumps(result, allow_nan=False) if as_json else metrics_text(result))

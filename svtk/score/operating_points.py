@@ -207,7 +207,7 @@ def min_cllr(hull: Cells) -> float:
     targets, nontargets = hull.targets / hull.targets.sum(), hull.nontargets / hull.nontargets.sum()
     both = (targets > 0) & (nontargets > 0)  # a cell of one class costs nothing
     targets, nontargets = targets[both], nontargets[both]
-    cost = targets @ np.log2(1 + nontargets / targets) + nontargets @ np.log2(1 + targets / nontargets)
+    cost = (targets * np.log2(1 + nontargets / targets) + nontargets * np.log2(1 + targets / nontargets)).sum()
     return float(cost / 2)
 
 
