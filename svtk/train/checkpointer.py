@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from speechbrain.utils import checkpoints
 
 from svtk.errors import ModelError
@@ -28,27 +29,31 @@ class WholeCheckpointer(checkpoints.Checkpointer):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if parallel.is_main():
-            for path in self.checkpoints_dir.glob(f"{checkpoints.CKPT_PREFIX}+*"):
-                if not self._is_checkpoint_dir(path):  # a save or a removal that was killed
-                    shutil.rmtree(path)
+            self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a save or a removal left that was killed or failed."""
+        for path in self.checkpoints_dir.glob(f"{checkpoints.CKPT_PREFIX}+*"):
+            if not self._is_checkpoint_dir(path):
+                shutil.rmtree(path)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """
         Raises:
             ModelError: it cannot be written.
         """
+        for name, recoverable in self.recoverables.items():
+            if hasattr(recoverable, "state_dict"):
+                self.custom_save_hooks.setdefault(name, _write_state)
         try:
             saved = super().save_checkpoint(*args, **kwargs)
             if saved is not None:  # the main process
                 _settle(saved.path)
-        except (OSError, RuntimeError) as error:  # torch.save tells of a full disk by the latter
-            torn = [path for path in self.checkpoints_dir.iterdir() if not self._is_checkpoint_dir(path)]
-            for path in torn:
-                shutil.rmtree(path, ignore_errors=True)
-            why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        except OSError as error:
+            self._remove_unfinished()
             raise ModelError(
-                f"cannot write the checkpoint: {why}",
-                path=torn[0] if torn else self.checkpoints_dir,
+                f"cannot write the checkpoint: {error.strerror}",
+                path=error.filename or self.checkpoints_dir,
                 found=f"{shutil.disk_usage(self.checkpoints_dir).free / 2**20:.0f} MiB free",
                 mend="make room and run again: it goes on from the last checkpoint, which is kept",
             ) from error
@@ -87,6 +92,20 @@ def _progress(checkpoint: checkpoints.Checkpoint) -> tuple[int, int]:
 
 def _unfinished(path: Path) -> Path:
     return path.with_name(path.name + ".part")
+
+
+def _write_state(recoverable: Any, path: Path) -> None:
+    """SpeechBrain's torch_save, but a full disk is an OSError: torch.save has other words for it."""
+    if not parallel.is_main():
+        return
+    try:
+        with open(path, "wb") as file:
+            torch.save(recoverable.state_dict(), file)
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
 def _settle(directory: Path) -> None:

@@ -112,13 +112,16 @@ def distill(
             teacher_side = {"whole": config.teacher_context == "utterance"}
         else:
             layers = sorted({layer for *_, loss in losses for layer in loss.teacher_layers})
-            teacher_side = {"targets": _open_targets(targets, layers, config), "crop_frames": model.window_frames}
+            teacher_side = {
+                "targets": _open_targets(targets, layers, config, run.vad),
+                "crop_frames": model.window_frames,
+            }
     dataset = run.crops(config, **teacher_side)
     distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}
     run.train(model, dataset, components["sv_loss"], config, **distillation)
 
 
-def _open_targets(directory: str, layers: list[int], config: DistillConfig) -> Targets:
+def _open_targets(directory: str, layers: list[int], config: DistillConfig, vad: bool) -> Targets:
     cached = Targets(directory, [])
     missing = sorted(set(layers) - set(cached.info.layers))
     if missing:
@@ -128,6 +131,15 @@ def _open_targets(directory: str, layers: list[int], config: DistillConfig) -> T
             path=directory,
             found=f"layers {cached.info.layers}",
             mend=f"run svtk extract-targets --layers {every} into another directory",
+        )
+    if cached.info.vad != vad:
+        which = {True: "speech only", False: "whole utterances"}
+        raise ConfigError(
+            "teacher targets were made of other audio",
+            path=directory,
+            found=which[cached.info.vad],
+            expected=which[vad],
+            mend="give --vad to both or to none of extract-targets and distill",
         )
     if abs(cached.info.min_duration - config.crop_duration) > 1e-6:
         raise ConfigError(

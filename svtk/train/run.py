@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lhotse import CutSet
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -20,6 +21,7 @@ from svtk.config import load_yaml, save_yaml
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_cuts
+from svtk.data.speech_spans import speech_identity
 from svtk.errors import ConfigError, ModelError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.text import write_text
@@ -67,6 +69,7 @@ class Run:
         device: torch device; ``cuda`` is this process's own GPU where torchrun started several.
         checkpoint_interval, checkpoint_steps, keep_checkpoints: minutes, steps and keep of :class:`Checkpoints`.
         tensorboard: whether to log for TensorBoard.
+        vad: train and validate on speech only, by the ``vad.scp`` of both directories.
     """
 
     train_dir: str
@@ -80,6 +83,7 @@ class Run:
     checkpoint_steps: int = Checkpoints.steps
     keep_checkpoints: int = Checkpoints.keep
     tensorboard: bool = True
+    vad: bool = False
 
     @property
     def directory(self) -> Path:
@@ -112,6 +116,9 @@ class Run:
             **inputs,
         }
         identities = {name: {"path": path, "sha256": _identity(path)} for name, path in inputs.items() if path}
+        if self.vad:
+            for name in ("train", "valid"):
+                identities[f"{name}_vad"] = speech_identity(inputs[name])
         run = {"verb": verb, "seed": self.seed, "inputs": identities, "config": config}
         run = json.loads(json.dumps(run))  # as YAML reads it back
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
@@ -172,7 +179,7 @@ class Run:
 
     def _train_cuts(self) -> CutSet:
         with parallel.main_first():  # which may make the manifest
-            return load_cuts(self.train_dir)
+            return load_cuts(self.train_dir, speech_only=self.vad)
 
     def train(
         self,
@@ -205,7 +212,7 @@ class Run:
         """
         device = parallel.join(self.device)
         with parallel.main_first():
-            validation = Validation(self.valid_dir, self.valid_trials)
+            validation = Validation(self.valid_dir, self.valid_trials, self.vad)
         _warn_of_lone_utterances(dataset)
         loss = sv_loss.build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers))
         batches = EpochSampler(dataset, options.batch_size)
@@ -244,9 +251,16 @@ class Run:
             "history": state.history,
         }
         write_text(self.directory / "train.json", [json.dumps(summary, indent=1)])
-        if brain.objective.sv_weight:
-            save_classifier(brain.objective.sv_loss, speakers, self.directory)
-        save(brain.model, self.directory)
+        try:
+            if brain.objective.sv_weight:
+                save_classifier(brain.objective.sv_loss, speakers, self.directory)
+            save(brain.model, self.directory)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"cannot write the model: {error}",
+                path=self.directory,
+                mend="make room and run again: training is done, and its last checkpoints are kept",
+            ) from error
         shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
         best = 100 * state.best_eer, state.best_epoch
         log.info("%s: best valid EER %.2f %% after epoch %d", os.fspath(self.directory), *best)

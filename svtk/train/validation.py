@@ -22,16 +22,17 @@ class Validation:
     Args:
         data_dir: validation utterances.
         trials_path: labelled trials over them.
+        vad: embeddings are of speech only, by the ``vad.scp`` of *data_dir*.
 
     Raises:
         DataError: unlabelled or empty list, or an utterance that the data directory lacks.
     """
 
-    def __init__(self, data_dir: str, trials_path: str):
+    def __init__(self, data_dir: str, trials_path: str, vad: bool = False):
         trials = read_trials(trials_path)
         if trials.labels is None:
             raise DataError("validation trials need labels", path=trials_path, mend="make them with svtk make-trials")
-        located = {item.utt: item for item in map(locate, load_cuts(data_dir))}
+        located = {item.utt: item for item in map(locate, load_cuts(data_dir, speech_only=vad))}
         for number, utts in enumerate(zip(trials.enroll, trials.test, strict=True), 1):
             for utt in utts:
                 if utt not in located:
