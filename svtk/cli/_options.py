@@ -91,12 +91,19 @@ def _refuse_pipes(_context: click.Context, _parameter: click.Parameter, no_pipes
         refuse_pipes()
 
 
+def vad_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--vad``."""
+    return click.option(
+        "--vad", is_flag=True, help="Speech only, by the vad.scp in each data directory (detect-speech, compute-vad)."
+    )(function)
+
+
 def validation_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--valid``, ``--valid-trials`` and ``--noise`` of the training verbs, for :class:`svtk.train.run.Run`."""
+    """``--valid``, ``--valid-trials``, ``--noise`` and ``--vad`` of the training verbs, for a ``Run``."""
     noise = click.option("--noise", type=existing_dir, help="Output of prepare-noise, for augmentation.")
     trials = click.option("--valid-trials", required=True, type=existing_file, help="Labelled trials over it.")
     valid = click.option("--valid", "valid_dir", required=True, type=existing_dir, help="Validation data directory.")
-    return valid(trials(noise(function)))
+    return valid(trials(noise(vad_option(function))))
 
 
 def checkpoint_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import existing_file, no_pipes_option, num_threads_option
+from svtk.cli._provenance import audio_source, output_files, provenance_of, source_of
 
 _VAD = ("vad_energy_threshold", "vad_energy_mean_scale", "vad_proportion_threshold", "vad_frames_context")
 
@@ -97,6 +98,9 @@ def command(
     how = Detector(
         detector, from_mapping(EnergyOptions, kaldi), from_mapping(VadOptions, vad), from_mapping(Topology, topology)
     )
-    detect_speech(source, wspecifier, how, engine=engine)
-    if segments:
-        write_speech_segments(source, f"scp:{parse_wspecifier(wspecifier).scp}", segments)
+    outputs = output_files(wspecifier, table=True) + ([segments] if segments else [])
+    inputs = {"source": source_of(source) if is_rspecifier(source) else audio_source(source)}
+    with provenance_of(outputs, inputs, detector=detector):
+        detect_speech(source, wspecifier, how, engine=engine)
+        if segments:
+            write_speech_segments(source, f"scp:{parse_wspecifier(wspecifier).scp}", segments)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option
+from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option, vad_option
 from svtk.cli._provenance import audio_source, output_files, provenance_of
 
 
@@ -37,13 +37,14 @@ from svtk.cli._provenance import audio_source, output_files, provenance_of
     type=click.Choice(["float32", "bfloat16"]),
     help="bfloat16: quicker where the processor has it, and the embeddings differ in their third digit.",
 )
+@vad_option
 @device_option
 @num_threads_option
 @no_pipes_option
 @click.argument("model_dir", type=existing_dir)
 @click.argument("source", metavar="DATA_DIR|WAV_RSPECIFIER")
 @click.argument("wspecifier")
-def command(windows, num_crops, batch_size, precision, device, model_dir, source, wspecifier):
+def command(windows, num_crops, batch_size, precision, vad, device, model_dir, source, wspecifier):
     """Extract one embedding per utterance.
 
     MODEL_DIR is a student or a teacher, or what export made of one. The input is a data directory; scp:wav.scp,
@@ -51,7 +52,7 @@ def command(windows, num_crops, batch_size, precision, device, model_dir, source
     """
     from svtk.extract.embeddings import extract_embeddings
 
-    inputs = {"model": model_dir, "data": audio_source(source)}
+    inputs = {"model": model_dir, "data": audio_source(source), "vad": f"scp:{source}/vad.scp" if vad else None}
     with provenance_of(output_files(wspecifier, table=True), inputs):
         extract_embeddings(
             model_dir,
@@ -61,5 +62,6 @@ def command(windows, num_crops, batch_size, precision, device, model_dir, source
             num_crops=num_crops,
             batch_size=batch_size,
             precision=precision,
+            vad=vad,
             device=device,
         )

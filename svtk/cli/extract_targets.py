@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option
+from svtk.cli._options import device_option, existing_dir, no_pipes_option, num_threads_option, vad_option
 from svtk.cli._provenance import provenance_of
 
 
@@ -28,19 +28,29 @@ from svtk.cli._provenance import provenance_of
     type=click.FloatRange(min=0.0, min_open=True),
     help="Repeat shorter utterances to this (distill's crop_duration).",
 )
+@vad_option
 @device_option
 @num_threads_option
 @no_pipes_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("out_dir", type=click.Path(file_okay=False))
-def command(teacher, layers, compress, min_duration, device, data_dir, out_dir):
+def command(teacher, layers, compress, min_duration, vad, device, data_dir, out_dir):
     """Write a teacher's hidden states as Kaldi tables.
 
     DATA_DIR's utterances go to OUT_DIR/layerK.{ark,scp}, T × H each; the log says how much disk it takes.
     """
     from svtk.extract.targets import extract_targets
 
-    with provenance_of([out_dir], {"teacher": teacher, "data": data_dir}):
+    with provenance_of(
+        [out_dir], {"teacher": teacher, "data": data_dir, "vad": f"scp:{data_dir}/vad.scp" if vad else None}
+    ):
         extract_targets(
-            teacher, data_dir, out_dir, layers=layers, compress=compress, min_duration=min_duration, device=device
+            teacher,
+            data_dir,
+            out_dir,
+            layers=layers,
+            compress=compress,
+            min_duration=min_duration,
+            vad=vad,
+            device=device,
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import existing_dir, no_pipes_option
+from svtk.cli._provenance import audio_source, provenance_of
 
 
 @click.command(epilog="\b\nExample:\n  svtk segment-data data/train scp:data/train/vad.scp data/train_segmented")
@@ -18,4 +19,5 @@ def command(data_dir, rspecifier, out_dir):
     """
     from svtk.extract.speech import write_speech_segments
 
-    write_speech_segments(data_dir, rspecifier, out_dir)
+    with provenance_of([out_dir], {"data": audio_source(data_dir), "vad": rspecifier}):
+        write_speech_segments(data_dir, rspecifier, out_dir)

@@ -11,9 +11,10 @@ import numpy as np
 
 from svtk.data.speech_activity import FRAME_SHIFT
 from svtk.errors import DataError
-from svtk.kaldi.tables import ScpReader
+from svtk.fingerprint import sha256_of_named
+from svtk.kaldi.tables import ScpReader, read_table
 
-__all__ = ["VAD_SCP", "read_speech", "speech_frames", "speech_samples"]
+__all__ = ["VAD_SCP", "read_speech", "speech_frames", "speech_identity", "speech_samples"]
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,25 @@ def speech_samples(decision: np.ndarray, num_samples: int) -> list[tuple[int, in
     return parts
 
 
+def speech_identity(data_dir: str | os.PathLike) -> dict[str, str]:
+    """Path and SHA-256 of the decisions of a data directory's ``vad.scp``, wherever they lie.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    path = _vad_of(data_dir)
+    decisions = ((utt, np.asarray(row, np.float32).tobytes()) for utt, row in read_table(f"scp:{path}"))
+    return {"path": str(path), "sha256": sha256_of_named(decisions)}
+
+
+def _vad_of(data_dir: str | os.PathLike) -> Path:
+    path = Path(data_dir) / VAD_SCP
+    if not path.exists():
+        mend = "make it with svtk detect-speech, or do without --vad"
+        raise DataError("no speech activity here", path=path, mend=mend)
+    return path
+
+
 def read_speech(data_dir: str | os.PathLike, num_samples: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
     """The speech of utterances by a data directory's ``vad.scp``, as :func:`speech_samples` gives it.
 
@@ -57,10 +77,7 @@ def read_speech(data_dir: str | os.PathLike, num_samples: Mapping[str, int]) -> 
     Raises:
         DataError: no vad.scp, or it lacks an utterance or has other than one number for each 10 ms of it.
     """
-    path = Path(data_dir) / VAD_SCP
-    if not path.exists():
-        mend = "make it with svtk detect-speech, or do without --vad"
-        raise DataError("no speech activity here", path=path, mend=mend)
+    path = _vad_of(data_dir)
     table = ScpReader(str(path))
     result, silent = {}, []
     for utt, length in num_samples.items():

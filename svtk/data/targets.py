@@ -24,7 +24,8 @@ __all__ = ["Targets", "TargetsInfo"]
 class TargetsInfo:
     """What ``targets.json`` says: the teacher, its width H and number of hidden states, and the layers kept.
 
-    ``weights`` is the SHA-256 of the teacher's weights: another teacher under the same name is another teacher.
+    ``weights`` is the SHA-256 of the teacher's weights: another teacher under the same name is another teacher. With
+    ``vad`` the teacher heard speech only, by ``vad.scp``.
     """
 
     teacher: str
@@ -34,6 +35,7 @@ class TargetsInfo:
     layers: list[int]
     min_duration: float
     compress: str
+    vad: bool = False
 
 
 class Targets:

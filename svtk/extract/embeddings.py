@@ -22,13 +22,19 @@ __all__ = ["extract_embeddings"]
 log = logging.getLogger(__name__)
 
 
-def _listed(source: str) -> list[Utterance]:
+def _listed(source: str, speech_only: bool) -> list[Utterance]:
     """The utterances of a data directory or a script file."""
     if not is_rspecifier(source):
         if os.path.isfile(source):
             mend = f"for a wav.scp write scp:{source}, for an archive of audio ark:{source}"
             raise DataError("not a data directory", path=source, found="a file", mend=mend)
-        return [(item.utt, item.wav, item.start, item.num_samples) for item in map(locate, load_cuts(source))]
+        return [
+            (item.utt, item.wav, item.start, item.num_samples)
+            for item in map(locate, load_cuts(source, speech_only=speech_only))
+        ]
+    if speech_only:
+        mend = "give the data directory whose vad.scp is meant"
+        raise DataError("speech activity belongs to a data directory", found=repr(source), mend=mend)
     spec = parse_rspecifier(source)
     script = ScpReader(spec.rxfilename, permissive=spec.permissive)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
@@ -43,6 +49,7 @@ def extract_embeddings(
     num_crops: int = 10,
     batch_size: int | None = None,
     precision: Precision = "float32",
+    vad: bool = False,
     device: str = "cpu",
 ) -> int:
     """Write one embedding per utterance; returns how many there are.
@@ -56,22 +63,24 @@ def extract_embeddings(
         wspecifier: output table of float vectors (E,).
         windows, num_crops, batch_size: as :func:`svtk.models.embedding.embed_utterances`.
         precision: as :meth:`svtk.models.speaker_model.SpeakerModel.for_inference`.
+        vad: from speech only, by the ``vad.scp`` of the data directory.
         device: torch device.
 
     Raises:
         ModelError: MODEL_DIR holds no model.
-        DataError: no utterances, or the source cannot be read or the table written.
+        DataError: no utterances; the source cannot be read or the table written; *vad* without a data directory or
+            its ``vad.scp``.
         AudioError: an utterance cannot be read.
     """
     spec = parse_rspecifier(source) if is_rspecifier(source) else None
     as_it_comes = spec is not None and spec.kind == "ark"
     model = open_embedder(model_dir, device, num_threads=1).for_inference(precision)
     utterances: Iterable[Utterance]
-    if as_it_comes:
+    if as_it_comes and not vad:
         utterances = ((utt, wav, 0, None) for utt, wav in read_wav_archive(spec.rxfilename))
         total = fingerprint = None
     else:
-        utterances = _listed(source)
+        utterances = _listed(source, vad)
         made_by = [utterances, windows, num_crops, precision]
         fingerprint = [sha256_of_files(embedder_files(model_dir)), sha256_of_json(made_by)]
     with TableWriter(wspecifier, resume=not as_it_comes, fingerprint=fingerprint) as writer:

@@ -93,6 +93,7 @@ def extract_targets(
     layers: str = "last",
     compress: str = "none",
     min_duration: float = 3.0,
+    vad: bool = False,
     device: str = "cpu",
 ) -> None:
     """Write the hidden states of every utterance of *data_dir* below *out_dir*.
@@ -104,6 +105,7 @@ def extract_targets(
         layers: as :func:`parse_layers`.
         compress: ``none`` (float32), ``auto`` (one byte a value) or ``two-byte``: Kaldi's compressed matrices.
         min_duration: shorter utterances are repeated to this many seconds, as they are for training crops.
+        vad: of speech only, by the ``vad.scp`` of the data directory.
         device: torch device.
 
     Raises:
@@ -126,8 +128,9 @@ def extract_targets(
         layers=parse_layers(layers, model.num_hidden),
         min_duration=min_duration,
         compress=compress,
+        vad=vad,
     )
-    items = [locate(cut) for cut in load_cuts(data_dir)]
+    items = [locate(cut) for cut in load_cuts(data_dir, speech_only=vad)]
     min_samples = round(min_duration * SAMPLE_RATE)
     frames = {item.utt: model.num_frames(max(item.num_samples, min_samples)) for item in items}
     if _complete(out, info, frames):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from svtk.data.audio import read_audio, repeat_to
+from svtk.data.audio import Spliced, read_audio, repeat_to
 from svtk.data.wav_archive import WavEntry
 from svtk.errors import AudioError
 from svtk.models.speaker_model import SpeakerModel
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Windows = Literal["cover", "crops"]
 #: utt, wav (what :func:`svtk.data.audio.read_audio` takes), first sample, number of samples (None: to the end)
-Utterance = tuple[str, str | WavEntry, int, int | None]
+Utterance = tuple[str, str | WavEntry | Spliced, int, int | None]
 
 _READERS = 2
 _AHEAD = 16  # utterances read before they are asked for
