@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svtk.data.features import LogMel
+from svtk.onednn import FusedConv, Precision, dtype_of
 
 __all__ = ["Config", "LogMelConv", "build"]
 
@@ -50,6 +53,32 @@ class LogMelConv(nn.Module):
     def forward(self, wav: Tensor) -> Tensor:
         x = F.gelu(self.conv2(F.gelu(self.conv1(self.log_mel(wav)))))  # (B, C, T)
         return self.dropout(self.projection(self.norm(x.transpose(1, 2))))
+
+    def fused(self, precision: Precision) -> FusedLogMelConv:
+        """For inference on CPUs, computing in *precision*; the log-mel stays in float32."""
+        return FusedLogMelConv(self, precision)
+
+
+class FusedLogMelConv(nn.Module):
+    """A :class:`LogMelConv` for inference on CPUs: (B, T, C) throughout, GELU in the convolutions."""
+
+    def __init__(self, plain: LogMelConv, precision: Precision):
+        super().__init__()
+        self.num_frames, self.dtype = plain.num_frames, dtype_of(precision)
+        self.log_mel = copy.deepcopy(plain.log_mel)
+        self.convs = nn.Sequential(
+            *(
+                FusedConv(conv.weight, conv.bias, precision, stride=conv.stride[0], padding=1, act="gelu")
+                for conv in (plain.conv1, plain.conv2)
+            )
+        )
+        self.norm = copy.deepcopy(plain.norm).to(self.dtype)
+        self.projection = FusedConv(plain.projection.weight[:, :, None], plain.projection.bias, precision)
+
+    @torch.autocast("cpu", enabled=False)
+    def forward(self, wav: Tensor) -> Tensor:
+        mel = self.log_mel(wav).transpose(1, 2).to(self.dtype).contiguous()  # (B, frames, M)
+        return self.projection(self.norm(self.convs(mel)))
 
 
 def build(config: Config, *, hidden_dim: int) -> LogMelConv:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svtk.data import FRAME
+from svtk.onednn import FusedConv, Precision, dtype_of
 
 __all__ = ["Config", "WaveformConv", "build"]
 
@@ -74,6 +77,52 @@ class WaveformConv(nn.Module):
                 x = self.group_norm(x)
             x = F.gelu(x)
         return self.dropout(self.projection(self.norm(x.transpose(1, 2))))  # (B, T, H)
+
+    def fused(self, precision: Precision) -> FusedWaveformConv:
+        """For inference on CPUs, computing in *precision*."""
+        return FusedWaveformConv(self, precision)
+
+
+class FusedWaveformConv(nn.Module):
+    """A :class:`WaveformConv` for inference on CPUs: (B, T, C) throughout, GELU in the convolutions, utterance by
+    utterance, since the first layer's output is too large for any cache as it is.
+
+    That layer is linear up to its GELU, so what its GroupNorm needs, the mean and variance over time of each channel,
+    follows from the mean and covariance of the first kernel's samples: the norm becomes weights and a bias of its own
+    for every utterance.
+    """
+
+    def __init__(self, plain: WaveformConv, precision: Precision):
+        super().__init__()
+        self.num_frames, self.dtype = plain.num_frames, dtype_of(precision)
+        first, *others = plain.convs
+        self.kernel, self.stride = first.kernel_size[0], first.stride[0]
+        self.first = first.weight.detach()[:, 0].double()  # (C, K)
+        self.group_norm = copy.deepcopy(plain.group_norm).double()
+        self.convs = nn.Sequential(
+            *(FusedConv(conv.weight, None, precision, stride=conv.stride[0], act="gelu") for conv in others)
+        )
+        self.norm = copy.deepcopy(plain.norm).to(self.dtype)
+        self.projection = FusedConv(plain.projection.weight[:, :, None], plain.projection.bias, precision)
+
+    @torch.autocast("cpu", enabled=False)
+    def forward(self, wav: Tensor) -> Tensor:
+        samples, weights = self._normed_first(wav)
+        bias = self.group_norm.bias.to(self.dtype)
+        rows = [
+            self.convs(torch.ops.aten.gelu_(torch.addmm(bias, row, weight))[None])
+            for row, weight in zip(samples, weights, strict=True)
+        ]
+        return self.projection(self.norm(torch.cat(rows)))  # (B, T, H)
+
+    def _normed_first(self, wav: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer and its GroupNorm multiply: centred samples (B, T, K) and weights (B, K, C)."""
+        samples = wav.unfold(1, self.kernel, self.stride).double()  # (B, T, K)
+        samples = samples - samples.mean(1, keepdim=True)
+        covariance = samples.transpose(1, 2) @ samples / samples.shape[1]  # (B, K, K)
+        variance = (self.first @ covariance * self.first).sum(2)  # (B, C)
+        scale = self.group_norm.weight * (variance + self.group_norm.eps).rsqrt()
+        return samples.to(self.dtype), (self.first * scale[..., None]).transpose(1, 2).to(self.dtype)
 
 
 def build(config: Config, *, hidden_dim: int) -> WaveformConv:

@@ -20,9 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from svtk import onednn
 from svtk.config import from_mapping, load_yaml, save_yaml
 from svtk.data import FRAME, SAMPLE_RATE
 from svtk.errors import ConfigError, ModelError
+from svtk.onednn import Precision
 from svtk.registry import configure
 
 __all__ = [
@@ -36,8 +38,6 @@ __all__ = [
     "located",
     "save_model",
 ]
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,9 +145,17 @@ class SpeakerModel(nn.Module):
         Args:
             precision: ``float32`` gives this model's results to 1e-5; with ``bfloat16`` encoder and backend compute
                 in mixed precision (hidden states and embeddings still come out as float32).
+
+        On a CPU, parts that offer ``fused(precision)`` are replaced by what it makes. The copy cannot be trained,
+        saved or pickled.
         """
         fast = copy.deepcopy(self).eval().requires_grad_(False)
         fast._precision = precision
+        if onednn.available() and next(self.parameters()).device.type == "cpu":
+            for part in (fast.encoder, fast):
+                for name, module in part.named_children():
+                    if hasattr(module, "fused"):
+                        setattr(part, name, module.fused(precision))
         return fast
 
     def _autocast(self, wav: Tensor) -> contextlib.AbstractContextManager:

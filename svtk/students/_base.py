@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+
+from svtk.onednn import Precision, dtype_of
 
 __all__ = ["BlockStack", "StudentConfig"]
 
@@ -59,3 +63,22 @@ class BlockStack(nn.Module):
             hidden.append(block(hidden[-1]))
         hidden[-1] = self.norm(hidden[-1])
         return hidden
+
+    def fused(self, precision: Precision) -> FusedStack:
+        """For inference on CPUs, computing in *precision*; every block offers ``fused(precision)`` too."""
+        return FusedStack(self, precision)
+
+
+class FusedStack(nn.Module):
+    """The blocks of a :class:`BlockStack`, each fused, and its final LayerNorm."""
+
+    def __init__(self, plain: BlockStack, precision: Precision):
+        super().__init__()
+        self.num_frames, self.dtype = plain.num_frames, dtype_of(precision)
+        self.blocks = nn.ModuleList(block.fused(precision) for block in plain.blocks)
+        self.norm = copy.deepcopy(plain.norm).to(self.dtype)
+
+    @torch.autocast("cpu", enabled=False)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """As :meth:`BlockStack.forward`; the hidden states come in *precision*."""
+        return BlockStack.forward(self, x.to(self.dtype))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from svtk.onednn import Precision, dtype_of
+from svtk.students._fused import FusedChannelMLP, FusedMixerBlock, FusedToken
 
 __all__ = ["ChannelMLP", "MixerBlock", "TokenMLP"]
 
@@ -22,6 +27,9 @@ class TokenMLP(nn.Module):
         x = F.gelu(_left(self.up, x))  # (B, inner, H)
         return _left(self.down, x)
 
+    def fused(self, precision: Precision) -> FusedToken:
+        return FusedToken(self.up, self.down, precision)
+
 
 def _left(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer over axis 1 of (B, T, H)."""
@@ -33,6 +41,9 @@ class ChannelMLP(nn.Sequential):
 
     def __init__(self, dim: int, inner: int):
         super().__init__(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
+
+    def fused(self, precision: Precision) -> FusedChannelMLP:
+        return FusedChannelMLP(self[0], self[2], precision)
 
 
 class MixerBlock(nn.Module):
@@ -58,3 +69,11 @@ class MixerBlock(nn.Module):
         """(B, T, H) to (B, T, H)."""
         x = x + self.time_dropout(self.time_mixing(self.time_norm(x)))
         return x + self.channel_dropout(self.channel_mixing(self.channel_norm(x)))
+
+    def fused(self, precision: Precision) -> FusedMixerBlock:
+        """A copy for inference on CPUs; both mixings offer ``fused(precision)`` as well."""
+        dtype = dtype_of(precision)
+        norms = (copy.deepcopy(norm).to(dtype) for norm in (self.time_norm, self.channel_norm))
+        steps = (mixing.fused(precision) for mixing in (self.time_mixing, self.channel_mixing))
+        (time_norm, channel_norm), (time, channel) = norms, steps
+        return FusedMixerBlock(time_norm, time, channel_norm, channel)

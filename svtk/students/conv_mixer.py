@@ -24,14 +24,17 @@ would have 9.64 M. Inner widths are rounded up to multiples of 8, as matrix unit
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.onednn import FusedConv, Precision, dtype_of
 from svtk.students._base import BlockStack, StudentConfig
 from svtk.students._blocks import ChannelMLP, MixerBlock, TokenMLP
+from svtk.students._fused import fused_linear
 
 __all__ = ["Config", "ConvMixerBlock", "build"]
 
@@ -71,6 +74,26 @@ class ConvMixerBlock(nn.Module):
         y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         y = self.dropout(F.silu(self.norm(self.pointwise(y))))
         return x + self.mixer(y)
+
+    def fused(self, precision: Precision) -> FusedConvMixerBlock:
+        return FusedConvMixerBlock(self, precision)
+
+
+class FusedConvMixerBlock(nn.Module):
+    """For inference on CPUs."""
+
+    def __init__(self, plain: ConvMixerBlock, precision: Precision):
+        super().__init__()
+        conv = plain.depthwise
+        self.depthwise = FusedConv(conv.weight, None, precision, padding=conv.padding[0], groups=conv.groups)
+        self.pointwise = fused_linear(plain.pointwise, precision)
+        self.norm = copy.deepcopy(plain.norm).to(dtype_of(precision))
+        self.mixer = plain.mixer.fused(precision)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H) to (B, T, H)."""
+        y = self.norm(self.pointwise(self.depthwise(x)))
+        return x + self.mixer(F.silu(y, inplace=True))
 
 
 def build(config: Config, *, num_frames: int) -> BlockStack:

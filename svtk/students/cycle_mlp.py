@@ -20,8 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.onednn import Precision
 from svtk.students._base import BlockStack, StudentConfig
 from svtk.students._blocks import ChannelMLP, MixerBlock
+from svtk.students._fused import fused_linear
 
 __all__ = ["Config", "CycleFC", "build"]
 
@@ -59,10 +61,28 @@ class CycleFC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) to (B, T, H)."""
+        return self.linear(self.shifted(x))
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """The frames (B, T, H) with every channel read where its weight expects it, in the order of the columns."""
         frames, reach = x.shape[1], self.cycle // 2
         x = F.pad(x, (0, 0, reach, reach))  # (B, T + S - 1, H)
         shifted = [x[:, offset : offset + frames, offset :: self.cycle] for offset in range(self.cycle)]
-        return self.linear(torch.cat(shifted, dim=2))
+        return torch.cat(shifted, dim=2)
+
+    def fused(self, precision: Precision) -> FusedCycleFC:
+        return FusedCycleFC(self, precision)
+
+
+class FusedCycleFC(nn.Module):
+    """For inference on CPUs: residual + CycleFC(normed)."""
+
+    def __init__(self, plain: CycleFC, precision: Precision):
+        super().__init__()
+        self.shifted, self.linear = plain.shifted, fused_linear(plain.linear, precision)
+
+    def forward(self, normed: Tensor, residual: Tensor) -> Tensor:
+        return self.linear(self.shifted(normed), residual)
 
 
 def build(config: Config, *, num_frames: int) -> BlockStack:

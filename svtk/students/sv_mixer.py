@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.onednn import Precision
 from svtk.students._base import BlockStack, StudentConfig
 from svtk.students._blocks import ChannelMLP, MixerBlock, TokenMLP
+from svtk.students._fused import FusedScaleMixing, FusedTimeMixing
 
 __all__ = ["Config", "SVMixer", "SVMixerBlock", "build"]
 
@@ -69,6 +71,9 @@ class LocalGlobalMixing(nn.Module):
 
     def _local(self, x: Tensor) -> Tensor:
         return self.local(x.transpose(1, 2)).transpose(1, 2)
+
+    def fused(self, precision: Precision) -> nn.Module:
+        return FusedTimeMixing(self, precision)
 
 
 class GroupMLP(nn.Module):
@@ -127,6 +132,9 @@ class MultiScaleMixing(nn.Module):
         if self.group_conv is not None:
             y = self.join(F.gelu(self.group_conv(y.transpose(1, 2)).transpose(1, 2)))
         return y
+
+    def fused(self, precision: Precision) -> nn.Module:
+        return FusedScaleMixing(self, precision)
 
 
 class SVMixerBlock(MixerBlock):

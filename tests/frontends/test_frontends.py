@@ -117,3 +117,25 @@ def test_wrong_options(options, message):
     with pytest.raises(ConfigError) as raised:
         configure("frontends", options, "frontend")
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("num_samples", [8000, 8320])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("waveform_conv", 16), ("waveform_conv", [8, 8, 16, 16, 8, 8, 12]), ("log_mel", 16)]
+)
+def test_fused_for_inference(name, channels, num_samples):
+    """Also of quiet and silent wavs, and of one far off zero, where the first layer's variance is a small part."""
+    torch.manual_seed(3)
+    frontend = build(name, channels=channels, hidden_dim=24)
+    with torch.no_grad():
+        for parameter in frontend.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    wav = 0.1 * torch.randn(4, num_samples) * torch.tensor([[1.0], [0.01], [0.0], [1.0]])
+    wav[3] += 2.0
+    with torch.inference_mode():
+        expected = frontend(wav)
+        found, mixed = frontend.fused("float32")(wav), frontend.fused("bfloat16")(wav)
+    # the offset costs torch's own sums of squares some digits
+    torch.testing.assert_close(found[:3], expected[:3], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[3], expected[3], rtol=0, atol=1e-4)
+    assert mixed.dtype == torch.bfloat16 and (mixed.float() - expected).norm() < 0.03 * expected.norm()

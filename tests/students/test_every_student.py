@@ -121,3 +121,33 @@ def test_wrong_options(name, options, message):
     with pytest.raises(ConfigError) as raised:
         configure("students", {"name": name, **options}, "student")
     assert message in str(raised.value)
+
+
+def perturbed(module):
+    """The module in evaluation, its norms and biases no longer ones and zeros."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module.eval()
+
+
+SWITCHES = [{"lgm": mode, "msm": msm, "gcm": gcm} for mode in ("parallel", "off") for msm in (0, 1) for gcm in (0, 1)]
+FUSED = [
+    *[("sv_mixer", {**switches, "msm": bool(switches["msm"]), "gcm": bool(switches["gcm"])}) for switches in SWITCHES],
+    *[("sv_mixer", {"lgm": "sequential"}), ("mlp_mixer", {}), ("cycle_mlp", {}), ("conv_mixer", {})],
+]
+
+
+@pytest.mark.parametrize(("name", "options"), FUSED)
+@pytest.mark.parametrize("num_frames", [11, 12])
+def test_fused_for_inference(name, options, num_frames):
+    student = perturbed(small(name, num_frames, **options))
+    with torch.inference_mode():
+        for batch in (1, 3):  # one fused student serves every batch
+            x = torch.randn(batch, num_frames, 48)
+            expected = student(x)
+            for found, wanted in zip(student.fused("float32")(x), expected, strict=True):
+                torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+            for found, wanted in zip(student.fused("bfloat16")(x), expected, strict=True):
+                assert found.dtype == torch.bfloat16
+                assert (found.float() - wanted).norm() < 0.03 * wanted.norm()
