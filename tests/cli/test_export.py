@@ -1,0 +1,87 @@
+"""svtk export, as a user runs it, and what takes an exported directory for a MODEL_DIR."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from svtk.errors import ModelError, SvtkError
+from svtk.kaldi.tables import read_table
+from svtk.models import exported
+
+
+@pytest.fixture(scope="module")
+def out(student_dir, corpus, tmp_path_factory):
+    """(OUT_DIR, the finished process)"""
+    directory = tmp_path_factory.mktemp("export") / "deep" / "onnx"
+    words = [sys.executable, "-m", "svtk", "export", "--eval", corpus.valid, "--trials", corpus.trials]
+    return directory, subprocess.run([*words, student_dir, str(directory)], capture_output=True, text=True)
+
+
+def test_figures_on_stdout(out, student_dir):
+    directory, done = out
+    assert done.returncode == 0, done.stderr
+    first, parity, rates = done.stdout.splitlines()
+    assert re.fullmatch(re.escape(f"{directory}: float32, ") + r"0\.\d\d MiB, opset 20", first)
+    assert parity.startswith("cover ") and " crops " in parity
+    assert re.fullmatch(rf"EER ([\d.]+) % of {student_dir}, \1 % of {directory} \(\+0\.000\)", rates)
+
+
+def test_extract_embeddings_takes_it(svtk_main, out, student_dir, corpus, tmp_path):
+    rows = {}
+    for name, model in (("torch", student_dir), ("onnx", out[0])):
+        done = svtk_main(
+            "extract-embeddings", model, corpus.valid, f"ark,scp:{tmp_path}/{name}.ark,{tmp_path}/{name}.scp"
+        )
+        assert done.code == 0, done.stderr
+        rows[name] = dict(read_table(f"scp:{tmp_path}/{name}.scp"))
+    assert list(rows["onnx"]) == list(rows["torch"]) and len(rows["onnx"]) == 9
+    for utt, row in rows["torch"].items():
+        np.testing.assert_allclose(rows["onnx"][utt], row, rtol=1e-4, atol=1e-4)
+
+
+def test_it_runs_on_the_cpu_alone(out):
+    with pytest.raises(ModelError, match="runs on the CPU; found --device cuda"):
+        exported.open_embedder(out[0], "cuda")
+    model = exported.open_embedder(out[0])
+    assert model.for_inference() is model
+    with pytest.raises(ModelError, match="precision of an exported model cannot be changed"):
+        model.for_inference("bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("encoder.onnx", "no graph", "encoder.onnx: cannot open the graph"),
+        ("export.json", "{", "export.json: damaged"),
+        ("export.json", '{"opset": 20}', "export.json: damaged: .*missing key"),
+        ("config.yaml", None, "config.yaml: cannot read configuration"),
+    ],
+)
+def test_a_damaged_one(out, tmp_path, file, text, message):
+    for path in out[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / file).unlink()
+    if text is not None:
+        (tmp_path / file).write_text(text)
+    with pytest.raises(SvtkError, match=message):
+        exported.open_embedder(tmp_path)
+
+
+def test_without_the_extra(out, monkeypatch):
+    monkeypatch.setattr(exported.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"this needs onnxruntime. To mend: pip install 'svtk\[onnx\]'"):
+        exported.open_embedder(out[0])
+
+
+def test_wrong_arguments(svtk_main, student_dir, corpus, tmp_path):
+    for words in (("--eval", corpus.valid), ("--int8", "static"), ("--calibration-data", corpus.train)):
+        done = svtk_main("export", *words, student_dir, tmp_path / "onnx")
+        assert done.code == 2 and "go together" in done.stderr
+    done = svtk_main("export", corpus.train, tmp_path / "onnx")
+    assert done.code == 1 and done.stderr.startswith(f"Error: {corpus.train}: not a model directory")
+    assert not list(tmp_path.iterdir())
