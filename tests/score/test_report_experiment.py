@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from svtk.errors import DataError
+from svtk.errors import DataError, SvtkError
 from svtk.score.report.experiment import read_experiment
 from svtk.score.report.table import format_table
 
@@ -89,9 +89,39 @@ def test_no_systems_is_an_error(tmp_path):
         ("[]", "not a JSON object; found list"),
         ('{"eer": "low"}', "'eer' is not a number; found 'low'"),
         ('{"eer": 0.1, "min_dcf": [1]}', "'min_dcf' is not a mapping"),
+        ('{"eer": 0.1, "interval": {"eer": 0.2}}', "'interval' of 'eer' is not two numbers; found 0.2"),
     ],
 )
 def test_a_damaged_file_is_named(experiment, text, message):
     (experiment / "teacher" / "eval_all" / "metrics.json").write_text(text)
     with pytest.raises(DataError, match=message):
         read_experiment(experiment)
+
+
+def test_intervals_and_speed_stand_in_markdown(experiment):
+    """Only of what is there; the text table is the same as ever."""
+    metrics = {"eer": 0.05, "interval": {"eer": [0.04, 0.065]}, "min_cllr": 0.2}
+    (experiment / "teacher" / "eval_all" / "metrics.json").write_text(json.dumps(metrics))
+    before = format_table(read_experiment(experiment)).splitlines()[0]
+    results = [{"engine": "onnx", "batch": 1, "rtf": 0.01}, {"engine": "eager", "batch": 1, "threads": 1, "rtf": 0.02}]
+    (experiment / "sv_mixer" / "benchmark.json").write_text(json.dumps({"results": results}))
+    rows = read_experiment(experiment)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in format_table(rows, "md").splitlines()]
+    assert lines[0][8:] == ["95 % interval of EER", "minCllr", "real-time factor"]
+    assert [line[8:] for line in lines[2:4]] == [["4.00 to 6.50", "0.200", "-"], ["-", "-", "0.0200"]]
+    assert format_table(rows).splitlines()[0] == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("train.json", '{"history": {"epoch": 1}}', "'history' is not a list of mappings"),
+        ("benchmark.json", '{"results": [1]}', "'results' is not a list of mappings"),
+        ("model.safetensors", "short", "not a safetensors file"),
+    ],
+)
+def test_damaged_files_of_a_system_are_named(experiment, file, text, message):
+    (experiment / "teacher" / file).write_text(text)
+    with pytest.raises(SvtkError, match=message) as raised:
+        read_experiment(experiment)
+    assert raised.value.path == experiment / "teacher" / file

@@ -16,9 +16,9 @@ __all__ = ["DataDirs"]
 
 @dataclasses.dataclass(frozen=True)
 class DataDirs:
-    """Utterances of all data directories, by key; the first directory that has a key counts."""
+    """The utterances of each data directory, by key."""
 
-    utterances: dict[str, Utterance]
+    utterances: dict[Path, dict[str, Utterance]]
 
     @classmethod
     def read(cls, paths: Sequence[str]) -> DataDirs:
@@ -27,15 +27,19 @@ class DataDirs:
         Raises:
             DataError: as :func:`read_data_dir`.
         """
-        utterances: dict[str, Utterance] = {}
-        for path in paths:
-            for utterance in read_data_dir(path).utterances:
-                utterances.setdefault(utterance.utt, utterance)
-        return cls(utterances)
+        return cls({Path(path): {u.utt: u for u in read_data_dir(path).utterances} for path in paths})
+
+    def of_trials(self, keys: Sequence[str]) -> Path | None:
+        """The first data directory that has all *keys*, of utterances or, as of enrolment models, speakers."""
+        for path, utterances in self.utterances.items():
+            known = {*utterances, *(utterance.spk for utterance in utterances.values())}
+            if known.issuperset(keys):
+                return path
+        return None
 
     def audio_link(self, key: str, page_dir: Path) -> str | None:
         """A URL of the utterance's audio, relative to the page's directory; None where it is no file of its own."""
-        utterance = self.utterances.get(key)
+        utterance = next((utterances[key] for utterances in self.utterances.values() if key in utterances), None)
         if utterance is None or parse_rxfilename(utterance.wav).kind != "file" or not os.path.isfile(utterance.wav):
             return None
         link = quote(os.path.relpath(os.path.abspath(utterance.wav), page_dir.resolve()))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 
+from svtk.score.bootstrap import ResampledTrials
 from svtk.score.labels import LabelledScores, read_labelled
 from svtk.score.metrics import Metrics, metrics_of
 from svtk.score.operating_points import OperatingPoints, operating_points, thin
+from svtk.score.report.breakdown import Band, Group, band_grid, eer_by_group, resampling_of
 from svtk.score.report.data_dirs import DataDirs
 from svtk.score.report.experiment import label_of
 from svtk.score.report.sources import Source
 
-__all__ = ["NUM_ERRORS", "Band", "Det", "Error", "Evaluation", "Group", "Histogram", "evaluate"]
+__all__ = ["NUM_ERRORS", "Det", "Error", "Evaluation", "Histogram", "evaluate"]
+
+log = logging.getLogger(__name__)
 
 NUM_ERRORS = 10  # that are listed, of either class
 _NUM_BINS = 80
@@ -28,33 +33,12 @@ class Det:
 
 
 @dataclasses.dataclass(frozen=True)
-class Band:
-    """Between ``low`` and ``high`` (K,) the rate of misses lies at each rate of ``false_alarm`` (K,)."""
-
-    false_alarm: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class Histogram:
     """Densities (B,) of either class between ``edges`` (B + 1,)."""
 
     edges: np.ndarray
     targets: np.ndarray
     nontargets: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """The EER of the trials of one group."""
-
-    grouping: str
-    value: str
-    eer: float
-    interval: tuple[float, float] | None
-    num_targets: int
-    num_nontargets: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,26 +81,36 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int) -> Evaluation
 
     Args:
         source: the score file and its trials.
-        lookup: who speaks in the utterances, and how long.
+        lookup: data directories of the utterances, for intervals and groups.
         num_bootstrap: resamples of the speakers for intervals and bands; 0: none.
 
     Raises:
         DataError: as :func:`svtk.score.labels.read_labelled`.
     """
     labelled = read_labelled(source.scores, source.trials_file, with_keys=True)
-    points = operating_points(labelled.scores, labelled.labels)
+    data_dir = lookup.of_trials(labelled.keys)
+    if data_dir is None and lookup.utterances:
+        what = "no intervals and no groups: some of its utterances are in none of the data directories"
+        log.warning("%s: %s", source.scores, what)
+    resampling = resampling_of(labelled, data_dir, num_bootstrap, source.scores)
+    if resampling is None:
+        points, eer_interval, band = operating_points(labelled.scores, labelled.labels), None, None
+    else:
+        trials = ResampledTrials(labelled.scores, labelled.labels, resampling.speakers)
+        points = trials.points
+        eer_interval, band = resampling.rates(trials, band_grid(len(points.nontarget_scores)))
     kept = thin(points)
     return Evaluation(
         system=source.system,
         trials=source.trials,
         variant=source.variant,
         metrics=metrics_of(points),
-        eer_interval=None,
+        eer_interval=eer_interval,
         calibrated=_calibrated(source),
         det=Det(points.miss[kept], points.false_alarm[kept]),
-        band=None,
+        band=band,
         histogram=_histogram(points),
-        groups=[],
+        groups=eer_by_group(labelled, data_dir, resampling, source.scores),
         false_alarms=_worst(labelled, ~labelled.labels, points.nontarget_scores[-NUM_ERRORS:][0], -1),
         misses=_worst(labelled, labelled.labels, points.target_scores[:NUM_ERRORS][-1], 1),
     )

@@ -234,8 +234,17 @@ def in_order(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Row]:
 
 
 def _with_metrics(row: Row, path: Path) -> Row:
-    metrics = _read_json(path, ("eer",))
-    costs = metrics.get("min_dcf", {})
+    metrics = _read_json(path, ("eer", "min_cllr"))
+    costs, intervals = metrics.get("min_dcf", {}), metrics.get("interval", {})
     if not isinstance(costs, dict) or not all(map(_is_number, costs.values())):
         raise _damaged("'min_dcf' is not a mapping of numbers", path, repr(costs))
-    return dataclasses.replace(row, eer=metrics.get("eer"), min_dcf=costs)
+    limits = intervals.get("eer") if isinstance(intervals, dict) else intervals
+    if limits is not None and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits))):
+        raise _damaged("'interval' of 'eer' is not two numbers", path, repr(limits))
+    return dataclasses.replace(
+        row,
+        eer=metrics.get("eer"),
+        eer_interval=None if limits is None else (limits[0], limits[1]),
+        min_dcf=costs,
+        min_cllr=metrics.get("min_cllr"),
+    )
