@@ -370,7 +370,9 @@ class SpeakerBrain(sb.Brain):
         objective, device = self.objective, None
         if self.device_type == "cuda":
             objective, device = nn.SyncBatchNorm.convert_sync_batchnorm(objective), [self.device]
-        self.modules["objective"] = DistributedDataParallel(objective, device, find_unused_parameters=True)
+        # Without an SV loss the backend learns nothing, and Hugging Face's encoders have weights for masking alone.
+        idle = not objective.sv_weight or self.model.config.kind == "teacher"
+        self.modules["objective"] = DistributedDataParallel(objective, device, find_unused_parameters=idle)
 
     def on_fit_start(self) -> None:
         self._wrap_distributed()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -45,8 +44,6 @@ def join(device: str) -> str:
         raise ConfigError("more processes than GPUs", found=found, mend="start fewer (--nproc-per-node, --ngpu)")
     if not dist.is_initialized():
         ddp_init_group({"distributed_backend": "nccl" if device == "cuda" else "gloo"})
-        # Some losses and teachers have weights that a step does not use; where there are none, DDP says so.
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     if not is_main():
         logging.getLogger().setLevel(logging.WARNING)
     return f"cuda:{local}" if device == "cuda" else device
