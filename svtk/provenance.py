@@ -188,13 +188,16 @@ def _archives(script: Path) -> list[str] | int:
     names: set[bytes] = set()
     with open(script, "rb") as file:
         for line in file:
-            entry = line.strip().partition(b" ")[2].strip()
+            head, _, tail = line.rpartition(b":")
+            if tail.strip().isdigit():  # KEY FILE:OFFSET, as nearly all are
+                names.add(head.split(None, 1)[-1])
+                continue
+            entry = b"".join(line.strip().split(None, 1)[1:])
             if entry.endswith(b"]"):
                 entry = entry.rpartition(b"[")[0].rstrip()
-            if not entry or entry.endswith(b"|"):
-                continue
-            name, _, offset = entry.rpartition(b":")
-            names.add(name if name and offset.isdigit() else entry)
+            if entry and not entry.endswith(b"|"):
+                name, _, offset = entry.rpartition(b":")
+                names.add(name if offset.isdigit() else entry)
     return len(names) if len(names) > _MAX_ARCHIVES else sorted(os.fsdecode(name) for name in names)
 
 

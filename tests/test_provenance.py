@@ -164,7 +164,7 @@ def test_large_files_without_a_hash(monkeypatch):
 def test_a_script_file_and_its_archives():
     for name in ("a.ark", "b.ark"):
         make(name, name)
-    Path("t.scp").write_text("u1 a.ark:3\nu2 b.ark:3[0:1]\n\nu3 a.ark:99\nu4 cat x |\nu5 gone:1\n")
+    Path("t.scp").write_text("u1 a.ark:3\nu2 b.ark:3[0:1]\n\nu3\ta.ark:99\nu4 cat x |\nu5 gone:1\n")
     entry = describe_inputs({"t": Source("scp:t.scp", "t.scp", is_script=True)})["t"]
     assert [item["path"] for item in entry["archives"]] == ["a.ark", "b.ark", "gone"]
     assert [item.get("provenance") for item in entry["archives"]] == [*(f"{n}.ark.provenance.json" for n in "ab"), None]
