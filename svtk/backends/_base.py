@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
 
-__all__ = ["Backend"]
+from torch import Tensor, nn
+
+__all__ = ["Backend", "RunningBackend"]
 
 
 class Backend(nn.Module):
@@ -18,3 +20,15 @@ class Backend(nn.Module):
 
     embedding_dim: int
     needs_wav: bool = False
+
+
+class RunningBackend(Backend):
+    """A backend that pools over time by statistics that can be kept up frame by frame, for streaming."""
+
+    def accumulate(self, hidden: Sequence[Tensor], statistics: list[Tensor] | None = None) -> list[Tensor]:
+        """The statistics of all frames so far: those of *statistics* (None: none yet) and of *hidden* (B, T, H)."""
+        raise NotImplementedError
+
+    def embed_statistics(self, statistics: list[Tensor]) -> Tensor:
+        """The embeddings (B, E) of the frames that *statistics* are of, as ``forward`` of all of them gives them."""
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from svtk.backends._base import Backend
+from svtk.backends._base import RunningBackend
 from svtk.backends._layer_sum import LayerSum
 
 __all__ = ["Config", "Linear", "build"]
@@ -27,7 +27,7 @@ class Config:
             raise ValueError("embedding_dim must be positive")
 
 
-class Linear(Backend):
+class Linear(RunningBackend):
     """L+1 hidden states (B, T, H) to embeddings (B, E)."""
 
     def __init__(self, config: Config, num_hidden: int, hidden_dim: int):
@@ -45,6 +45,27 @@ class Linear(Backend):
         if self.stats:
             variance = (x - pooled[:, None]).square().mean(1)
             pooled = torch.cat([pooled, (variance + 1e-6).sqrt()], dim=1)
+        return self.linear(self.norm(pooled))
+
+    def accumulate(self, hidden: Sequence[Tensor], statistics: list[Tensor] | None = None) -> list[Tensor]:
+        """Number of frames (), mean and sum of squared deviations, (B, H) each (Chan et al., 1983)."""
+        x = self.layer_sum(hidden)  # (B, T, H)
+        mean = x.mean(1)
+        count, squares = mean.new_tensor(x.shape[1]), (x - mean[:, None]).square().sum(1)
+        if statistics is None:
+            return [count, mean, squares]
+        before, old_mean, old_squares = statistics
+        total, moved = before + count, mean - old_mean
+        return [
+            total,
+            old_mean + moved * (count / total),
+            old_squares + squares + moved.square() * (before * count / total),
+        ]
+
+    def embed_statistics(self, statistics: list[Tensor]) -> Tensor:
+        count, pooled, squares = statistics
+        if self.stats:
+            pooled = torch.cat([pooled, (squares / count + 1e-6).sqrt()], dim=1)
         return self.linear(self.norm(pooled))
 
 

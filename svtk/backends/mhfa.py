@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from svtk.backends._base import Backend
+from svtk.backends._base import RunningBackend
 from svtk.backends._layer_sum import LayerSum
 
 __all__ = ["Config", "Mhfa", "build"]
@@ -32,7 +33,7 @@ class Config:
             raise ValueError("every size must be positive")
 
 
-class Mhfa(Backend):
+class Mhfa(RunningBackend):
     """L+1 hidden states (B, T, H) to embeddings (B, E).
 
     The published layers, without the biases of the keys and of the attention: they move all frames alike, and
@@ -53,6 +54,27 @@ class Mhfa(Backend):
         values = self.value(self.value_sum(hidden))  # (B, T, D)
         pooled = weights.transpose(1, 2) @ values  # (B, heads, D)
         return self.linear(pooled.flatten(1))  # (B, E)
+
+    def accumulate(self, hidden: Sequence[Tensor], statistics: list[Tensor] | None = None) -> list[Tensor]:
+        """Of each head, the largest key so far and, relative to it, the sums of weights and of weighted values.
+
+        (B, heads), (B, heads), (B, heads, D).
+        """
+        keys = self.attention(self.key(self.key_sum(hidden)))  # (B, T, heads)
+        values = self.value(self.value_sum(hidden))  # (B, T, D)
+        largest = keys.amax(1)
+        if statistics is not None:
+            largest = torch.maximum(largest, statistics[0])
+        weights = (keys - largest[:, None]).exp()
+        total, pooled = weights.sum(1), weights.transpose(1, 2) @ values
+        if statistics is not None:
+            scale = (statistics[0] - largest).exp()
+            total, pooled = total + scale * statistics[1], pooled + scale[..., None] * statistics[2]
+        return [largest, total, pooled]
+
+    def embed_statistics(self, statistics: list[Tensor]) -> Tensor:
+        _, total, pooled = statistics
+        return self.linear((pooled / total[..., None]).flatten(1))
 
 
 def build(config: Config, *, num_hidden: int, hidden_dim: int) -> Mhfa:
