@@ -51,7 +51,10 @@ def command(windows, num_crops, batch_size, precision, vad, device, model_dir, s
     whose entries are files, wav.ark:OFFSET or pipes; or ark:wav.ark, what wav-copy writes.
     """
     from svtk.extract.embeddings import extract_embeddings
+    from svtk.kaldi.specifiers import is_rspecifier
 
+    if vad and is_rspecifier(source):
+        raise click.UsageError("--vad needs a data directory, whose vad.scp it reads")
     inputs = {"model": model_dir, "data": audio_source(source), "vad": f"scp:{source}/vad.scp" if vad else None}
     with provenance_of(output_files(wspecifier, table=True), inputs):
         extract_embeddings(

@@ -32,9 +32,6 @@ def _listed(source: str, speech_only: bool) -> list[Utterance]:
             (item.utt, item.wav, item.start, item.num_samples)
             for item in map(locate, load_cuts(source, speech_only=speech_only))
         ]
-    if speech_only:
-        mend = "give the data directory whose vad.scp is meant"
-        raise DataError("speech activity belongs to a data directory", found=repr(source), mend=mend)
     spec = parse_rspecifier(source)
     script = ScpReader(spec.rxfilename, permissive=spec.permissive)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
@@ -63,20 +60,19 @@ def extract_embeddings(
         wspecifier: output table of float vectors (E,).
         windows, num_crops, batch_size: as :func:`svtk.models.embedding.embed_utterances`.
         precision: as :meth:`svtk.models.speaker_model.SpeakerModel.for_inference`.
-        vad: from speech only, by the ``vad.scp`` of the data directory.
+        vad: from speech only, by the ``vad.scp`` of the data directory, which *source* must be.
         device: torch device.
 
     Raises:
         ModelError: MODEL_DIR holds no model.
-        DataError: no utterances; the source cannot be read or the table written; *vad* without a data directory or
-            its ``vad.scp``.
+        DataError: no utterances, or the source cannot be read or the table written; *vad* without a ``vad.scp``.
         AudioError: an utterance cannot be read.
     """
     spec = parse_rspecifier(source) if is_rspecifier(source) else None
     as_it_comes = spec is not None and spec.kind == "ark"
     model = open_embedder(model_dir, device, num_threads=1).for_inference(precision)
     utterances: Iterable[Utterance]
-    if as_it_comes and not vad:
+    if as_it_comes:
         utterances = ((utt, wav, 0, None) for utt, wav in read_wav_archive(spec.rxfilename))
         total = fingerprint = None
     else:

@@ -12,7 +12,7 @@ import soundfile
 
 from svtk.extract.embeddings import extract_embeddings
 from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir
-from svtk.kaldi.tables import read_vectors
+from svtk.kaldi.tables import TableWriter, read_table, read_vectors
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,25 @@ def test_wrong_arguments(
 def test_wrong_usage(svtk_main, student_dir, corpus, tmp_path, options):
     assert svtk_main("extract-embeddings", *options, student_dir, corpus.valid, f"ark:{tmp_path}/e.ark").code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_vad(svtk_main, student_dir, corpus, tmp_path):
+    """Of speech alone, an embedding is that of the audio without the rest."""
+    [first, *_] = read_data_dir(corpus.valid).utterances
+    data = write_data_dir(tmp_path / "data", [first]).path
+    wav, _ = soundfile.read(first.wav, dtype="int16")
+    speech = np.zeros(len(wav) // 160)
+    speech[5:12] = speech[20:] = 1
+    with TableWriter(f"ark,scp:{tmp_path}/vad.ark,{data}/vad.scp") as writer:
+        writer.write(first.utt, speech)
+    soundfile.write(tmp_path / "speech.wav", np.concatenate([wav[800:1920], wav[3200:]]), 16_000)
+    (tmp_path / "wav.scp").write_text(f"{first.utt} {tmp_path}/speech.wav\n")
+    assert svtk_main("extract-embeddings", "--vad", student_dir, data, f"ark:{tmp_path}/vad_e.ark").code == 0
+    assert svtk_main("extract-embeddings", student_dir, f"scp:{tmp_path}/wav.scp", f"ark:{tmp_path}/e.ark").code == 0
+    [(_, left)], [(_, right)] = (read_table(f"ark:{tmp_path}/{name}.ark") for name in ("vad_e", "e"))
+    np.testing.assert_array_equal(left, right)
+    refused = svtk_main("extract-embeddings", "--vad", student_dir, f"scp:{tmp_path}/wav.scp", "ark:-")
+    assert refused.code == 2 and "--vad needs a data directory" in refused.stderr
+    (data / "vad.scp").unlink()
+    refused = svtk_main("extract-embeddings", "--vad", student_dir, data, "ark:-")
+    assert refused.code == 1 and "vad.scp: no speech activity here" in refused.stderr
