@@ -14,7 +14,7 @@ from svtk.config import load_yaml
 from svtk.errors import DataError
 from svtk.provenance import is_unchanged, read_record, record_path
 
-__all__ = ["Step", "format_trace", "trace"]
+__all__ = ["Step", "format_trace", "trace", "trace_record"]
 
 _UNKNOWN = "how it was made is not recorded"
 
@@ -52,6 +52,17 @@ def trace(path: str | os.PathLike) -> Step:
     return _followed(Step(str(path)), path, ())
 
 
+def trace_record(title: str, record: dict[str, Any]) -> Step:
+    """The same of what a *record* is of that lies in no file; called *title*."""
+    return _follow_inputs(Step(title, record=record), Path(record["directory"]), ())
+
+
+def _follow_inputs(step: Step, owner: Path, above: tuple[Path, ...]) -> Step:
+    for name, entry in (step.record or {}).get("inputs", {}).items():
+        step.inputs[name] = [_input(entry, step.record, owner, above)]
+    return step
+
+
 def _followed(step: Step, path: Path, above: tuple[Path, ...]) -> Step:
     """*step* with its record and the steps behind it; *above* ends a circle."""
     step.record = read_record(path, by_content=True)
@@ -60,8 +71,7 @@ def _followed(step: Step, path: Path, above: tuple[Path, ...]) -> Step:
     if path in above:
         return step
     above = (*above, path)
-    for name, entry in (step.record or {}).get("inputs", {}).items():
-        step.inputs[name] = [_input(entry, step.record, path, above)]
+    _follow_inputs(step, path, above)
     if path.is_dir() and step.record is None and (parts := sorted(path.glob("*/provenance.json"))):
         step.inputs["parts"] = [_followed(Step(str(_short(part.parent))), part.parent, above) for part in parts]
     if path.is_dir() and (path / "run.yaml").is_file():
@@ -184,5 +194,5 @@ def _words(mapping: Mapping[str, Any]) -> str:
     def word(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    given = {name: value for name, value in mapping.items() if value not in (None, [], {})}
+    given = {name: value for name, value in mapping.items() if value not in (None, [], (), {})}
     return " ".join(f"{name}={shlex.quote(word(value))}" for name, value in given.items())

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from svtk.cli._options import seed_option
+from svtk.cli._provenance import provenance_within
 
 
 class _Edges(click.ParamType):
@@ -95,7 +96,10 @@ class _Cost(click.ParamType):
     show_default=True,
     help="Scores without a trial and trials without a score: an error, or counted and left out.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--provenance", is_flag=True, help="Also print how the scores were made, back to the data, as svtk trace does."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; it holds what svtk trace follows.")
 @click.argument("scores")
 @click.argument("trials", required=False)
 def command(
@@ -108,6 +112,7 @@ def command(
     bins: tuple[float, ...],
     compare: str | None,
     missing: str,
+    provenance: bool,
     as_json: bool,
     scores: str,
     trials: str | None,
@@ -129,6 +134,7 @@ def command(
     from svtk.score.evaluate import Confidence, Request, evaluate
     from svtk.score.metrics_text import metrics_text
     from svtk.score.operating_points import Cost
+    from svtk.trace import format_trace, trace_record
 
     if bins and not by:
         raise click.UsageError("--bins goes with --by")
@@ -141,5 +147,14 @@ def command(
         bins=bins,
         compare=compare,
     )
-    result = evaluate(scores, trials, request)
-    click.echo(json.dumps(result, allow_nan=False) if as_json else metrics_text(result))
+    if not (as_json or provenance):
+        click.echo(metrics_text(evaluate(scores, trials, request)))
+        return
+    inputs = {"scores": scores, "trials": trials, "compare": compare, "utt2spk": utt2spk, "by": by}
+    with provenance_within(inputs) as record:
+        result = evaluate(scores, trials, request)
+        result["provenance"] = record()
+    if as_json:
+        click.echo(json.dumps(result, allow_nan=False))
+    else:
+        click.echo(f"{metrics_text(result)}\n\n{format_trace(trace_record('these metrics', result['provenance']))}")

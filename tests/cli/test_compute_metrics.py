@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -24,7 +25,10 @@ def run(*words: str, text: str | None = None, code: int = 0) -> Result:
 
 
 def figures(*words: str, text: str | None = None) -> dict:
-    return json.loads(run("--json", *words, text=text).stdout)
+    """What --json prints, but for the record of how it was made."""
+    found = json.loads(run("--json", *words, text=text).stdout)
+    del found["provenance"]
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +110,14 @@ def test_what_cannot_be_computed(scores, trials, message):
 @pytest.mark.parametrize("cost", ["0", "1", "1.5", "x", "0.1,1", "0.1,0,1", "0.1,1,inf", "nan"])
 def test_a_cost_out_of_range_is_wrong_usage(cost):
     assert "expected a probability" in run("--p-target", cost, "scores", "trials", code=2).stderr
+
+
+def test_how_the_figures_were_made():
+    run("--json", "scores", "trials")
+    found = json.loads(run("--json", "-", "trials", "--by", "trials", text=SCORES).stdout)["provenance"]
+    assert found["inputs"]["scores"] == {"path": "-", "kind": "stdin"}
+    assert found["inputs"]["trials"]["sha256"] == hashlib.sha256(TRIALS.encode()).hexdigest()
+    assert found["inputs"]["by_1"]["path"] == "trials" and found["settings"]["costs"] == [[0.05], [0.01], [0.001]]
+    text = run("--provenance", "scores", "trials").stdout
+    assert text.startswith(run("scores", "trials").stdout)
+    assert f"\n  scores: scores (sha256 {hashlib.sha256(SCORES.encode()).hexdigest()[:16]}, unchanged)\n" in text
