@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from small_experiment import small_experiment
+from svtk.provenance import recorded
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,15 @@ def test_labels_of_the_scores_own(svtk_main, tmp_path):
     (tmp_path / "scores").write_text("x y 1 target\nx z 0 nontarget\n")
     done = svtk_main("report", tmp_path / "scores")
     assert done.code == 0 and done.stdout.splitlines()[2].split()[:3] == ["scores", "scores", "0.00"]
+
+
+def test_how_scores_were_made(svtk_main, made, tmp_path):
+    """What the record beside a score file says stands in the page."""
+    scores = tmp_path / "scores"
+    with recorded({}, [str(scores)], {}):
+        scores.write_bytes((made.exp / "teacher" / "eval_test" / "scores").read_bytes())
+    record = tmp_path / "scores.provenance.json"
+    mapping = json.loads(record.read_text())
+    record.write_text(json.dumps({**mapping, "command": ["svtk", "score", "a trial <list>"]}))
+    done = svtk_main("report", "--format", "html", "--trials", made.trials, scores)
+    assert "svtk score &#39;a trial &lt;list&gt;&#39;" in done.stdout and mapping["date"] in done.stdout

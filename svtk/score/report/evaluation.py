@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
 
+from svtk.provenance import read_record
 from svtk.score.bootstrap import ResampledTrials
 from svtk.score.labels import LabelledScores, read_labelled
 from svtk.score.metrics import Metrics, metrics_of
@@ -54,7 +56,7 @@ class Error:
 class Evaluation:
     """One score file of one system on one trial list; ``variant`` says what became of the scores (``as-norm``).
 
-    ``calibrated`` are the figures of its log-likelihood ratios, where there are some.
+    ``calibrated`` are the figures of its log-likelihood ratios, and ``record`` says how it was made, where they are.
     """
 
     system: str
@@ -69,6 +71,7 @@ class Evaluation:
     groups: list[Group]
     false_alarms: list[Error]
     misses: list[Error]
+    record: dict[str, Any] | None
 
     @property
     def label(self) -> str:
@@ -113,6 +116,7 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int) -> Evaluation
         groups=eer_by_group(labelled, data_dir, resampling, source.scores),
         false_alarms=_worst(labelled, ~labelled.labels, points.nontarget_scores[-NUM_ERRORS:][0], -1),
         misses=_worst(labelled, labelled.labels, points.target_scores[:NUM_ERRORS][-1], 1),
+        record=read_record(source.scores),
     )
 
 

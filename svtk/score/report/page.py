@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -111,7 +112,19 @@ def _section(name: str | None, contents: Contents, drawn: Sequence[Drawing]) -> 
     section["errors"] = [
         {"label": e.label, "false_alarms": e.false_alarms, "misses": e.misses} for e in evaluations if not e.variant
     ]
+    section["records"] = [{"label": e.label, **_record(e.record)} for e in evaluations if e.record]
     return section
+
+
+def _record(record: dict[str, Any]) -> dict[str, str]:
+    """What a reader wants of a score file's record; ``svtk trace`` tells the rest."""
+    svtk = record.get("svtk") or {}
+    revision = f", revision {svtk['revision'][:10]}" if svtk.get("revision") else ""
+    words = [str(word) for word in record.get("command") or ()]
+    return {
+        "command": shlex.join(words),
+        "about": f"{record.get('date', 'no date')}, svtk {svtk.get('version', '')}{revision}",
+    }
 
 
 def _figure(drawing: Drawing) -> dict[str, str]:
