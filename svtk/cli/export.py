@@ -29,6 +29,8 @@ from svtk.cli._options import existing_dir, existing_file, no_pipes_option, num_
 def command(quantization, calibration_data, eval_dir, trials, seed, model_dir, out_dir):
     """Export a model to ONNX, for the CPU.
 
+    MODEL_DIR may, for --int8, also be its float32 export, which saves the time to make the graphs again.
+
     OUT_DIR stands where a MODEL_DIR does, in extract-embeddings and benchmark. It holds two graphs: encoder.onnx takes
     windows (batch, samples), backend.onnx their hidden states (batch, frames, H) of any number of frames. Embeddings
     are compared with the model's own first, and OUT_DIR does not appear when they differ by more than 1e-4 of their

@@ -23,8 +23,8 @@ from svtk.deploy.graphs import OPSET, write_graphs
 from svtk.deploy.quantize import Quantization, quantize
 from svtk.errors import ConfigError, DataError, ModelError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
-from svtk.models.exported import ExportedModel, ExportInfo, embedder_files, is_exported
-from svtk.models.speaker_model import SpeakerModel, load_model
+from svtk.models.exported import ExportedModel, ExportInfo, embedder_files, is_exported, open_embedder
+from svtk.models.speaker_model import SpeakerModel
 
 __all__ = ["PARITY", "export", "relative_difference"]
 
@@ -51,7 +51,7 @@ def export(
     What is there already, of the same model and options, is not made again.
 
     Args:
-        model_dir: MODEL_DIR of a student or a teacher.
+        model_dir: MODEL_DIR of a student or a teacher; for int8 also its float32 export, whose graphs are taken.
         out_dir: not there yet, or an earlier export, which is replaced.
         quantization: None for float32.
         calibration_data: data directory that ``static`` finds its scales on.
@@ -59,18 +59,18 @@ def export(
 
     Raises:
         ModelError: the exported model's embeddings differ by more than :data:`PARITY`; MODEL_DIR holds no model, or
-            an exported one.
+            what needs no export.
         ConfigError: ``static`` without calibration data, or calibration data without it.
         DataError: OUT_DIR is something else; the calibration data cannot be read.
     """
     if (quantization == "static") != (calibration_data is not None):
         raise ConfigError("static quantisation and calibration data go together", mend="give both, or neither")
-    if is_exported(model_dir):
-        raise ModelError("exported already", path=model_dir, mend="give the MODEL_DIR that it was made of")
     target = Path(out_dir)
     if target.exists() and not is_exported(target):
         raise DataError("OUT_DIR holds something else", path=target, mend="remove it, or name another")
-    model = load_model(model_dir)
+    model = open_embedder(model_dir)
+    if isinstance(model, ExportedModel) and (quantization is None or model.info.precision != "float32"):
+        raise ModelError("exported already", path=model_dir, mend="give the MODEL_DIR that it was made of")
     utterances = _calibration(calibration_data)
     fingerprint = [
         sha256_of_files(embedder_files(model_dir)),
@@ -110,7 +110,11 @@ def _export_to(
     fingerprint: list[str],
 ) -> ExportInfo:
     encoder, backend = part / "encoder.onnx", part / "backend.onnx"
-    write_graphs(model, encoder, backend)
+    if isinstance(model, ExportedModel):
+        for file in (encoder, backend):
+            shutil.copyfile(model.directory / file.name, file)
+    else:
+        write_graphs(model, encoder, backend)
     save_yaml(dataclasses.asdict(model.config), part / "config.yaml")
     info = ExportInfo(
         window_samples=model.window_samples,
@@ -125,7 +129,10 @@ def _export_to(
         details={"fingerprint": fingerprint, "versions": _versions(), "bytes": _bytes(part)},
     )
     _write_info(info, part)
-    info = dataclasses.replace(info, parity=_parity(model, ExportedModel(part), seed))
+    if isinstance(model, ExportedModel):
+        info = dataclasses.replace(info, parity=model.info.parity)
+    else:
+        info = dataclasses.replace(info, parity=_parity(model, ExportedModel(part), seed))
     if quantization is not None:
         info = _quantize(part, model, info, quantization, utterances, seed)
     _write_info(info, part)

@@ -176,6 +176,7 @@ class ExportedModel(SpeakerModel):
     """Encoder and backend as graphs; embeds as the model that was exported does, and cannot be trained.
 
     Attributes:
+        directory: where it is.
         info: what ``export.json`` says.
     """
 
@@ -188,7 +189,7 @@ class ExportedModel(SpeakerModel):
             _Encoder(directory / "encoder.onnx", info, num_threads),
             _Backend(directory / "backend.onnx", info, num_threads),
         )
-        self.info = info
+        self.directory, self.info = directory, info
         if self.window_samples != info.window_samples:
             raise ModelError(
                 "config.yaml is of another model than export.json",
