@@ -27,6 +27,7 @@ rirs=              # room impulse responses [demo: the corpus' own; folder: ROOT
 teacher=           # pretrained encoder: a directory, a hub name, conf/teacher_*.yaml [none: a small one is trained from scratch]
 student="sv_mixer transformer"  # students to distill, one system each
 backend=linear     # a further backend for the first student, frozen (none: no such system)
+vad=none           # speech activity: energy, kaldi or silero; training and embeddings then hear speech only
 score_norm=none    # as-norm: scores normalised by the training speakers' mean embeddings, too, in a row of their own
 calibrate=false    # log-likelihood ratios beside all scores, by a calibration trained on the validation trials
 lmft=false         # large-margin fine-tuning of each student, one further system each
@@ -35,6 +36,8 @@ num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, 
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
+ngpu=1             # GPUs that train together, on each machine (--device cuda)
+num_nodes=1        # machines of them: run this in a Slurm job of as many nodes
 nj=                # jobs that extract teacher targets and embeddings [cpu: one for each core, up to 8; cuda: 1]
 cmd=$extract_cmd   # what runs them, as in cmd.sh: "run_slurm.sh --mem 4G" ...
 num_threads=1      # CPU threads of each of them
@@ -59,6 +62,8 @@ if [ -z "$nj" ]; then
   [ "$nj" -le 8 ] || nj=8
 fi
 [[ $nj =~ ^[1-9][0-9]*$ && $num_threads =~ ^[1-9][0-9]*$ ]] || _options_error "--nj and --num-threads are whole numbers of at least 1"
+[[ $ngpu =~ ^[1-9][0-9]*$ && $num_nodes =~ ^[1-9][0-9]*$ ]] || _options_error "--ngpu and --num-nodes are whole numbers of at least 1"
+[[ $vad =~ ^(none|energy|kaldi|silero)$ ]] || _options_error "--vad: found '$vad', expected none, energy, kaldi or silero"
 [[ $score_norm =~ ^(none|as-norm)$ ]] || _options_error "--score-norm: found '$score_norm', expected none or as-norm"
 read -ra students <<< "$student"
 read -ra corpus_words <<< "$corpus_opts"
@@ -297,18 +302,33 @@ if stage 2 "noise and room impulse responses (${musan:-noise}, ${rirs:-rirs} →
   fi
 fi
 
-if stage 3 "speech activity"; then
-  log "speech activity detection is not in svtk yet; all of each utterance is used"
+# Job arrays give the same for every --nj, since --num-threads is the same: it would change the last digits.
+arrays=(--nj "$nj" --cmd "$cmd" --num-threads "$num_threads")
+
+if stage 3 "speech activity: $vad ($data/DATA → $data/DATA/vad.scp)"; then
+  if [ "$vad" = none ]; then
+    log "none: all of each utterance is used (--vad energy, kaldi or silero)"
+  else
+    for set in $({ printf '%s\n' train valid && evaluations | cut -d ' ' -f 1; } | sort -u); do
+      need 1 "$data/$set/wav.scp"
+      to=$exp/vad/${vad}_$set
+      fresh "$to.scp" "$data/$set/wav.scp" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
+        "$data/$set" "$exp/log/detect_speech_${vad}_$set.JOB.log" \
+        svtk detect-speech --num-threads "$num_threads" --detector "$vad" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
+      cmp -s "$to.scp" "$data/$set/vad.scp" || cp "$to.scp" "$data/$set/vad.scp"
+    done
+  fi
 fi
+hear=()
+[ "$vad" = none ] || hear=(--vad)
 
 # Training verbs resume what was killed, find what is done, and refuse a directory that holds another run.
 augment=()
 [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
 valid=(--valid "$data/valid" --valid-trials "$data/trials/valid")
-how=(--seed "$seed" --device "$device")
-
-# Job arrays give the same for every --nj, since --num-threads is the same: it would change the last digits.
-arrays=(--nj "$nj" --cmd "$cmd" --num-threads "$num_threads")
+how=(--seed "$seed" --device "$device" "${hear[@]}")
+launch=()
+[ "$ngpu $num_nodes" = "1 1" ] || launch=(run_distributed.sh --ngpu "$ngpu" --num-nodes "$num_nodes")
 
 # All configurations are there, before hours are spent on the first.
 if runs 4; then conf teacher > /dev/null; fi
@@ -321,7 +341,7 @@ fi
 if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and its targets (→ $exp/targets)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   config=$(conf teacher)
-  $train_cmd "$exp/log/train_teacher.log" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
+  $train_cmd "$exp/log/train_teacher.log" "${launch[@]}" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
     "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/teacher"
   if [ "$cache_targets" = true ]; then
     config=$(conf "distill_${students[0]}")
@@ -330,7 +350,7 @@ if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and
     run_jobs.sh "${arrays[@]}" --merge "$targets" --inputs "$(model_files "$exp/teacher")" \
       "$data/train" "$exp/log/extract_targets.JOB.log" \
       svtk extract-targets --num-threads "$num_threads" --teacher "$exp/teacher" --min-duration "$duration" \
-      --device "$device" SPLIT "$targets"
+      "${hear[@]}" --device "$device" SPLIT "$targets"
   else
     log "targets are not cached: the teacher runs beside the student"
   fi
@@ -346,7 +366,7 @@ if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
   fi
   for name in "${students[@]}"; do
     config=$(conf "distill_$name")
-    $train_cmd "$exp/log/distill_$name.log" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \
+    $train_cmd "$exp/log/distill_$name.log" "${launch[@]}" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \
       "${taught[@]}" "${augment[@]}" "${how[@]}" "$exp/$name"
   done
 fi
@@ -359,14 +379,14 @@ if stage 6 "another backend: $backend; large-margin fine-tuning: $lmft ($exp/STU
     need 5 "$exp/${students[0]}/model.safetensors"
     config=$(conf "backend_$backend")
     name=${students[0]}_$backend
-    $train_cmd "$exp/log/train_backend_$name.log" svtk train-backend --config "$config" --student "$exp/${students[0]}" \
+    $train_cmd "$exp/log/train_backend_$name.log" "${launch[@]}" svtk train-backend --config "$config" --student "$exp/${students[0]}" \
       "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/$name"
   fi
   if [ "$lmft" = true ]; then
     config=$(conf lmft)
     for name in "${students[@]}"; do
       need 5 "$exp/$name/model.safetensors"
-      $train_cmd "$exp/log/fine_tune_$name.log" svtk fine-tune --config "$config" --model "$exp/$name" \
+      $train_cmd "$exp/log/fine_tune_$name.log" "${launch[@]}" svtk fine-tune --config "$config" --model "$exp/$name" \
         "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/${name}_lmft"
     done
   fi
@@ -382,9 +402,11 @@ if stage 7 "embeddings ($exp/SYSTEM, test data → $exp/SYSTEM/embeddings_DATA.s
     need "$(made_by "$name")" "$exp/$name/model.safetensors"
     for set in $(embedded); do
       to=$exp/$name/embeddings_$set
-      fresh "$to.scp" "$exp/$name/model.safetensors" "$data/$set/wav.scp" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
+      heard=("$data/$set/wav.scp")
+      [ "$vad" = none ] || heard+=("$data/$set/vad.scp")
+      fresh "$to.scp" "$exp/$name/model.safetensors" "${heard[@]}" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
         --inputs "$(model_files "$exp/$name")" "$data/$set" "$exp/log/extract_embeddings_${name}_$set.JOB.log" \
-        svtk extract-embeddings --num-threads "$num_threads" --device "$device" "$exp/$name" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
+        svtk extract-embeddings --num-threads "$num_threads" "${hear[@]}" --device "$device" "$exp/$name" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
     done
   done
 fi
