@@ -1,4 +1,4 @@
-"""All that ``compute-metrics`` says of a score file: figures, intervals, groups, and the difference to another system."""
+"""All that ``compute-metrics`` says of a score file: figures, intervals, groups, the difference to another system."""
 
 from __future__ import annotations
 
