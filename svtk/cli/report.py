@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from svtk.cli._options import existing_dir
+from svtk.cli._options import existing_dir, existing_file
 from svtk.cli._provenance import provenance_of
 
 
@@ -49,6 +49,12 @@ from svtk.cli._provenance import provenance_of
     metavar="NAME",
     help="Of EXP_DIR only this system; several in the order given.  [default: all, the largest first]",
 )
+@click.option(
+    "--by",
+    multiple=True,
+    type=existing_file,
+    help="Also by group: a file of lines KEY VALUE or ENROLL TEST VALUE, as in compute-metrics; several may be given.",
+)
 @click.argument("arguments", nargs=-1, required=True, metavar="EXP_DIR|SCORES... [OUTPUT]")
 def command(
     form: str | None,
@@ -57,6 +63,7 @@ def command(
     data_dirs: tuple[str, ...],
     num_bootstrap: int,
     systems: tuple[str, ...],
+    by: tuple[str, ...],
     arguments: tuple[str, ...],
 ) -> None:
     """Compare systems: a table, figures, one HTML page.
@@ -79,7 +86,9 @@ def command(
         raise click.UsageError(f"--format {form} does not go with OUTPUT {output}")
     if not inputs:
         raise click.UsageError("expected EXP_DIR or SCORES before OUTPUT")
-    with provenance_of([output] if output else [], {"inputs": inputs, "trials": trials, "data_dirs": data_dirs}):
+    with provenance_of(
+        [output] if output else [], {"inputs": inputs, "trials": trials, "data_dirs": data_dirs, "by": by}
+    ):
         text = write_report(
             inputs,
             output,
@@ -89,6 +98,7 @@ def command(
             data_dirs=data_dirs,
             num_bootstrap=num_bootstrap,
             systems=systems,
+            by=by,
         )
     if text is not None:
         click.echo(text)

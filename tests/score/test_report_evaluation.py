@@ -71,6 +71,21 @@ def test_groups_part_the_trials(made, evaluation):
     assert np.abs(wanted.miss - found.eer).min() < 0.05
 
 
+def test_groups_by_any_file(made, tmp_path, caplog):
+    """Of words, and of numbers, which are put into three bins; a file that does not tell of all is left out."""
+    trials = read_trials(made.trials / "test")
+    keys = sorted({*trials.enroll, *trials.test})
+    (tmp_path / "room").write_text("".join(f"{key} {'near' if key[-1] in '01' else 'far'}\n" for key in keys))
+    (tmp_path / "snr").write_text("".join(f"{key} {number}\n" for number, key in enumerate(keys)))
+    (tmp_path / "partial").write_text("s00-0 x\n")
+    files = [str(tmp_path / name) for name in ("room", "snr", "partial")]
+    found = evaluate(source(made), DataDirs({}), 0, files).groups
+    assert [g.value for g in found if g.grouping == "room"] == ["far", "far/near", "near"]
+    assert [g.value for g in found if g.grouping == "snr"] == ["<16", "16-31", ">=31"]
+    assert {g.grouping for g in found} == {"room", "snr"} and "not by partial" in caplog.text
+    assert all(g.interval is None for g in found)
+
+
 def test_the_worst_errors_are_the_extreme_trials(made, evaluation):
     scores, trials = read_scores(source(made).scores), read_trials(made.trials / "test")
     every = [(s, a, b, x) for s, a, b, x in zip(scores.scores, scores.enroll, scores.test, trials.labels, strict=True)]

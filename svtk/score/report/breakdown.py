@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from svtk.errors import DataError
+from svtk.kaldi.text import read_text
 from svtk.score.blocks import in_order
 from svtk.score.bootstrap import ResampledTrials, TrialSpeakers, draw_speakers, interval
 from svtk.score.groups import Groups, read_groups, read_utt2spk, trial_speakers
@@ -23,6 +24,7 @@ __all__ = ["Band", "Group", "Resampling", "band_grid", "eer_by_group", "resampli
 log = logging.getLogger(__name__)
 
 _BAND_POINTS = 200
+_FEW = 3  # numbers that are groups by themselves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,18 +100,23 @@ def resampling_of(
 
 
 def eer_by_group(
-    labelled: LabelledScores, data_dir: Path | None, resampling: Resampling | None, scores: str | os.PathLike
+    labelled: LabelledScores,
+    data_dir: Path | None,
+    by: Sequence[str],
+    resampling: Resampling | None,
+    scores: str | os.PathLike,
 ) -> list[Group]:
-    """The EER of every group of trials, by sex and by duration, that has both targets and nontargets.
+    """The EER of every group of trials, by sex, duration and what else is asked for, that has both classes.
 
     Args:
         labelled: with keys.
         data_dir: of the trials' utterances; its ``spk2gender`` and ``utt2dur`` are used where they are.
+        by: further grouping files, as of :func:`svtk.score.groups.read_groups`.
         resampling: for intervals.
         scores: the score file's name, for messages.
     """
     found = []
-    for grouping, groups in _groupings(labelled, data_dir, scores):
+    for grouping, groups in _groupings(labelled, data_dir, by, scores):
         for number, name in enumerate(groups.names):
             chosen = groups.of == number
             labels = labelled.labels[chosen]
@@ -128,25 +135,29 @@ def eer_by_group(
 
 
 def _groupings(
-    labelled: LabelledScores, data_dir: Path | None, scores: str | os.PathLike
+    labelled: LabelledScores, data_dir: Path | None, by: Sequence[str], scores: str | os.PathLike
 ) -> Iterator[tuple[str, Groups]]:
     """Yield what trials are grouped by, and their groups; a file that does not tell of all trials, with a warning."""
-    if data_dir is None:
-        return
-    utt2spk = read_utt2spk(os.fspath(data_dir / "utt2spk"))
-    for name, file in (("sex", "spk2gender"), ("duration of the shorter side (s)", "utt2dur")):
-        path = data_dir / file
-        if not path.is_file():
-            continue
+    files = {os.path.basename(file): Path(file) for file in by}
+    utt2spk = None
+    if data_dir is not None:
+        utt2spk = read_utt2spk(os.fspath(data_dir / "utt2spk"))
+        own = {"sex": data_dir / "spk2gender", "duration of the shorter side (s)": data_dir / "utt2dur"}
+        files = {name: path for name, path in own.items() if path.is_file()} | files
+    for name, path in files.items():
         try:
-            bins = _thirds(path) if file == "utt2dur" else ()
-            yield name, read_groups(os.fspath(path), labelled, utt2spk=utt2spk, bins=bins)
+            yield name, read_groups(os.fspath(path), labelled, utt2spk=utt2spk, bins=_thirds(path))
         except DataError as error:
             log.warning("%s: not by %s; %s", os.fspath(scores), name, error)
 
 
-def _thirds(path: Path) -> Sequence[float]:
-    """Two edges, or fewer, that part the durations of a file into thirds, in round numbers."""
-    durations = [float(line.split()[1]) for line in path.read_text(encoding="utf-8").splitlines()]
-    edges = np.round(np.quantile(durations, [1 / 3, 2 / 3]), 1 if max(durations) < 10 else 0)
-    return sorted({float(edge) for edge in edges if edge > 0})
+def _thirds(path: Path) -> list[float]:
+    """Two edges, or fewer, that part a file's many numbers into thirds, in round numbers; none of other values."""
+    words = [line.split()[-1] for line in read_text(path) if line.strip()]
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        return []
+    if len(np.unique(values)) <= _FEW:
+        return []
+    return np.unique(np.round(np.quantile(values, [1 / 3, 2 / 3]), 1 if np.abs(values).max() < 10 else 0)).tolist()

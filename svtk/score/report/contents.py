@@ -40,6 +40,7 @@ def read_contents(
     data_dirs: Sequence[str] = (),
     num_bootstrap: int = 0,
     systems: Sequence[str] = (),
+    by: Sequence[str] = (),
 ) -> Contents:
     """Read an experiment directory, or score files.
 
@@ -49,6 +50,7 @@ def read_contents(
         data_dirs: of the lists' utterances: speakers for intervals, sexes and durations for groups, audio to listen to.
         num_bootstrap: resamples of the speakers for intervals.
         systems: of an experiment only these, in this order; none: all, by size.
+        by: grouping files, beyond those of the data directories.
 
     Raises:
         DataError, ModelError: what is there cannot be read or does not fit together.
@@ -66,7 +68,7 @@ def read_contents(
         found, rows = [], []
         sources = file_sources(inputs, lists)
     evaluations = [
-        evaluate(source, data, num_bootstrap) for source in progress(sources, "score files", unit="score files")
+        evaluate(source, data, num_bootstrap, by) for source in progress(sources, "score files", unit="score files")
     ]
     of = {(e.system, e.trials, e.variant): e for e in evaluations}
     if experiment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,14 @@ class Evaluation:
         return label_of(self.system, self.variant)
 
 
-def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int) -> Evaluation:
+def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[str] = ()) -> Evaluation:
     """Read and reduce one score file.
 
     Args:
         source: the score file and its trials.
         lookup: data directories of the utterances, for intervals and groups.
         num_bootstrap: resamples of the speakers for intervals and bands; 0: none.
+        by: grouping files, beyond those of the data directories.
 
     Raises:
         DataError: as :func:`svtk.score.labels.read_labelled`.
@@ -113,7 +115,7 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int) -> Evaluation
         det=Det(points.miss[kept], points.false_alarm[kept]),
         band=band,
         histogram=_histogram(points),
-        groups=eer_by_group(labelled, data_dir, resampling, source.scores),
+        groups=eer_by_group(labelled, data_dir, by, resampling, source.scores),
         false_alarms=_worst(labelled, ~labelled.labels, points.nontarget_scores[-NUM_ERRORS:][0], -1),
         misses=_worst(labelled, labelled.labels, points.target_scores[:NUM_ERRORS][-1], 1),
         record=read_record(source.scores),
