@@ -425,14 +425,24 @@ if stage 8 "scores ($exp/SYSTEM/embeddings_DATA.scp → $exp/SYSTEM/eval_TRIALS/
   done
 fi
 
-if stage 9 "metrics and report ($exp/SYSTEM/eval_TRIALS/scores → metrics.json)"; then
+# compute_metrics SYSTEM SET TRIALS FILE TO: of EXP/SYSTEM/eval_*/FILE with the labels of TRIALS → TO beside it; intervals
+# by the speakers of data directory SET, and groups by their sex where it is known.
+compute_metrics() {
+  local from=$exp/$1/$4 to=$exp/$1/$5 about=()
+  need 8 "$from"
+  [ ! -s "$data/$2/utt2spk" ] || about+=(--utt2spk "$data/$2/utt2spk")
+  [ ! -s "$data/$2/spk2gender" ] || about+=(--by "$data/$2/spk2gender")
+  fresh "$to" "$from" "$data/trials/$3" || run_to "$to" "$exp/log/compute_metrics_$1_$(tr / _ <<< "${5%.json}").log" \
+    svtk compute-metrics --json "${about[@]}" "$from" "$data/trials/$3"
+}
+
+if stage 9 "metrics and report ($exp/SYSTEM/eval_TRIALS/{scores,llrs} → metrics.json, metrics_llrs.json; $exp/report.html)"; then
   for name in $(systems); do
-    while read -r _ trials; do
+    while read -r set trials; do
       for kind in "${kinds[@]}"; do
-        from=$exp/$name/eval_$trials$kind/scores to=$exp/$name/eval_$trials$kind/metrics.json
-        need 8 "$from"
-        fresh "$to" "$from" || run_to "$to" "$exp/log/compute_metrics_${name}_$trials$kind.log" \
-          svtk compute-metrics --json "$from" "$data/trials/$trials" < /dev/null
+        dir=eval_$trials$kind
+        compute_metrics "$name" "$set" "$trials" "$dir/scores" "$dir/metrics.json" < /dev/null
+        [ "$calibrate" = false ] || compute_metrics "$name" "$set" "$trials" "$dir/llrs" "$dir/metrics_llrs.json" < /dev/null
       done
     done < <(evaluations)
   done
@@ -449,7 +459,20 @@ if stage 10 "sizes and the table ($exp/SYSTEM → size.json, $exp/report.txt)"; 
   done
 fi
 
+# The report: of these systems in this order, a page and Markdown where something in them is new, the table always.
 if [ "$stage" -le 10 ] && [ "$stop_stage" -ge 9 ]; then
-  run_to "$exp/report.txt" "$exp/log/report.log" svtk report --title "$title" "$exp"
+  shown=(--title "$title") known=()
+  for name in $(systems); do
+    shown+=(--system "$name")
+    for file in "$exp/$name"/{size,train,benchmark}.json "$exp/$name"/eval_*/{metrics,metrics_llrs}.json; do
+      [ ! -f "$file" ] || known+=("$file")
+    done
+  done
+  labels=(--trials "$data/trials")
+  for set in $(evaluations | cut -d ' ' -f 1 | sort -u); do labels+=(--data-dir "$data/$set"); done
+  fresh "$exp/report.html" "${known[@]}" || $cpu_cmd "$exp/log/report_html.log" \
+    svtk report "${shown[@]}" "${labels[@]}" "$exp" "$exp/report.html"
+  fresh "$exp/report.md" "${known[@]}" || $cpu_cmd "$exp/log/report_md.log" svtk report "${shown[@]}" "$exp" "$exp/report.md"
+  run_to "$exp/report.txt" "$exp/log/report.log" svtk report "${shown[@]}" "$exp"
   cat "$exp/report.txt"
 fi
