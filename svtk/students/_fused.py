@@ -28,10 +28,12 @@ class FusedToken(nn.Module):
         self.up, self.up_bias, self.down, self.down_bias = (w.detach().to(dtype_of(precision)) for w in weights)
 
     def forward(self, normed: Tensor, residual: Tensor) -> Tensor:
-        batch = len(normed)
-        inner = torch.baddbmm(self.up_bias, self.up.expand(batch, -1, -1), normed)  # (B, inner, H)
-        inner = torch.ops.aten.gelu_(inner)
-        return (residual + self.down_bias).baddbmm_(self.down.expand(batch, -1, -1), inner)
+        inner = normed.new_empty(len(self.up), normed.shape[2])  # (inner, H), for one utterance after the other
+        total = residual + self.down_bias
+        for row, out in zip(normed, total, strict=True):
+            torch.addmm(self.up_bias, self.up, row, out=inner)
+            out.addmm_(self.down, torch.ops.aten.gelu_(inner))
+        return total
 
 
 class FusedChannelMLP(nn.Module):
