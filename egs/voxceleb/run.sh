@@ -426,12 +426,14 @@ if stage 8 "scores ($exp/SYSTEM/embeddings_DATA.scp → $exp/SYSTEM/eval_TRIALS/
 fi
 
 # compute_metrics SYSTEM SET TRIALS FILE TO: of EXP/SYSTEM/eval_*/FILE with the labels of TRIALS → TO beside it; intervals
-# by the speakers of data directory SET, and groups by their sex where it is known.
+# by the speakers of data directory SET, and groups by their sex, where they are known (not each utterance its own).
 compute_metrics() {
   local from=$exp/$1/$4 to=$exp/$1/$5 about=()
   need 8 "$from"
-  [ ! -s "$data/$2/utt2spk" ] || about+=(--utt2spk "$data/$2/utt2spk")
-  [ ! -s "$data/$2/spk2gender" ] || about+=(--by "$data/$2/spk2gender")
+  if awk '$1 != $2 { known = 1; exit } END { exit !known }' "$data/$2/utt2spk"; then
+    about+=(--utt2spk "$data/$2/utt2spk")
+    [ ! -s "$data/$2/spk2gender" ] || about+=(--by "$data/$2/spk2gender")
+  fi
   fresh "$to" "$from" "$data/trials/$3" || run_to "$to" "$exp/log/compute_metrics_$1_$(tr / _ <<< "${5%.json}").log" \
     svtk compute-metrics --json "${about[@]}" "$from" "$data/trials/$3"
 }
