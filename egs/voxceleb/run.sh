@@ -309,12 +309,14 @@ if stage 3 "speech activity: $vad ($data/DATA → $data/DATA/vad.scp)"; then
   if [ "$vad" = none ]; then
     log "none: all of each utterance is used (--vad energy, kaldi or silero)"
   else
+    detector=(--detector "$vad")
+    [ "$vad" != kaldi ] || detector+=(--config "$conf_dir/vad.conf")
     for set in $({ printf '%s\n' train valid && evaluations | cut -d ' ' -f 1; } | sort -u); do
       need 1 "$data/$set/wav.scp"
       to=$exp/vad/${vad}_$set
       fresh "$to.scp" "$data/$set/wav.scp" || run_jobs.sh "${arrays[@]}" --merge "$to.JOB.scp" \
         "$data/$set" "$exp/log/detect_speech_${vad}_$set.JOB.log" \
-        svtk detect-speech --num-threads "$num_threads" --detector "$vad" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
+        svtk detect-speech --num-threads "$num_threads" "${detector[@]}" SPLIT "ark,scp:$to.JOB.ark,$to.JOB.scp"
       cmp -s "$to.scp" "$data/$set/vad.scp" || cp "$to.scp" "$data/$set/vad.scp"
     done
   fi

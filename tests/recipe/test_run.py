@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from svtk.kaldi.datadir import read_data_dir
-from svtk.kaldi.tables import ScpReader, TableWriter, read_vectors
+from svtk.kaldi.tables import ScpReader, TableWriter, read_table, read_vectors
 from svtk.kaldi.trials import read_scores, read_trials
 from svtk.prepare.demo_corpus import make_demo_corpus
 
@@ -66,7 +66,7 @@ def commands(stderr: str) -> list[str]:
 
 
 def snapshot(where: Path) -> dict[str, int]:
-    """File -> modification time, of all that matters: not logs, nor the report, which is printed anew."""
+    """File -> modification time, of all that matters: not logs, nor the table, which is printed anew."""
     return {
         str(path.relative_to(where)): path.stat().st_mtime_ns
         for path in sorted(where.rglob("*"))
@@ -104,10 +104,20 @@ class TestStages:
         for kind in ("noise", "rirs"):
             assert read_data_dir(where / "data/noise" / kind).utterances
 
-    def test_3_speech_activity_says_what_is_missing(self, where):
+    def test_3_speech_activity(self, where):
         _, stderr = run_stage(where, 3)
-        assert "not in svtk yet; all of each utterance is used" in stderr
-        assert commands(stderr) == []
+        assert "all of each utterance is used" in stderr and commands(stderr) == []
+        before = snapshot(where)
+        for detector in ("energy", "kaldi"):
+            _, stderr = run_stage(where, 3, "--vad", detector)
+            assert commands(stderr) == ["detect-speech"] * 3
+            for name, count in (("train", 9), ("valid", 6), ("test", 12)):
+                decisions = [row.mean() for _, row in read_table(f"scp:{where}/data/{name}/vad.scp")]
+                assert len(decisions) == count and 0.1 < np.mean(decisions) < 1
+        assert commands(run_stage(where, 3, "--vad", "kaldi")[1]) == []
+        for path in where.rglob("vad*"):  # the stages below go on without
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert snapshot(where) == before
 
     def test_4_teacher(self, where):
         _, stderr = run_stage(where, 4)
@@ -185,12 +195,38 @@ class TestStages:
                 assert (scores.enroll, scores.test) == (listed.enroll, listed.test)
 
     def test_9_metrics(self, where):
-        stdout, _ = run_stage(where, 9)
+        stdout, stderr = run_stage(where, 9)
+        assert commands(stderr) == ["compute-metrics"] * 8 + ["report"] * 3
         for name in SYSTEMS:
             for trials in TRIALS:
                 metrics = json.loads((where / "exp" / name / f"eval_{trials}" / "metrics.json").read_text())
-                assert 0 <= metrics["eer"] <= 1 and set(metrics["min_dcf"]) == {"0.05", "0.01", "0.001"}
-            assert f"\n{name} " in stdout
+                assert 0 <= metrics["eer"] <= 1 and {"0.05", "0.01"} <= set(metrics["min_dcf"])
+                assert metrics["intervals"]["eer"][0] <= metrics["eer"] <= metrics["intervals"]["eer"][1]
+        table = [line.split()[0] for line in stdout.splitlines() if "test" in line]
+        assert table == list(SYSTEMS) * 2  # though no sizes are known yet
+        page = (where / "exp/report.html").read_text()
+        assert all(name in page for name in (*SYSTEMS, *TRIALS)) and "<svg" in page
+        assert (where / "exp/report.md").read_text().count("\n|") > 8
+
+    def test_a_number_is_traced_to_the_training_data(self, where):
+        """From metrics.json to the corpus, each step as it was; what was changed is told."""
+
+        def trace(*words: str) -> dict:
+            words = [sys.executable, "-m", "svtk", "trace", "--json", *words]
+            return json.loads(subprocess.run(words, check=True, capture_output=True, text=True, cwd=RUN.parent).stdout)
+
+        place = where / "exp/sv_mixer_linear/eval_test"
+        chain = trace(str(place / "metrics.json"))
+        verbs = []
+        for name in ("scores", "enroll", "model", "student", "targets", "teacher"):
+            verbs.append(chain["record"]["command"][1])
+            (chain,) = chain["inputs"][name]
+            assert chain["state"] in ("unchanged", "")  # "": run.yaml has its own way to tell
+        verbs.append(chain["record"]["command"][1])
+        assert verbs[:4] == ["compute-metrics", "score", "extract-embeddings", "train-backend"]
+        assert verbs[4:] == ["distill", "extract-targets", "train-teacher"]
+        assert chain["run"]["seed"] == 0 and chain["inputs"]["train"][0]["path"].endswith("data/train")
+        assert trace(str(place))["record"] is None
 
     def test_10_table(self, where):
         stdout, _ = run_stage(where, 10)
@@ -218,7 +254,7 @@ class TestStages:
         status, stdout, stderr = run(where, "--stage", "7", "--stop-stage", "9", *options)
         assert status == 0, stderr
         of_a_system = ["score", *["normalize-scores"] * 3, *["calibrate"] * 6]  # lists: valid, and those of above
-        expected = ["extract-embeddings"] * 2 + of_a_system * 2 + ["compute-metrics"] * 4 + ["report"]
+        expected = ["extract-embeddings"] * 2 + of_a_system * 2 + ["compute-metrics"] * 16 + ["report"] * 3
         assert sorted(commands(stderr)) == sorted(expected)
         rows = [line.split()[:2] for line in stdout.splitlines()[-8:]]
         assert sorted(rows) == sorted([n, t + kind] for n in ("teacher", "sv_mixer") for t in TRIALS for kind in KINDS)
@@ -230,6 +266,8 @@ class TestStages:
                 np.testing.assert_allclose(llrs.scores, expected, rtol=1e-5, atol=1e-5)
         status, _, stderr = run(where, "--stage", "7", "--stop-stage", "9", *options)
         assert status == 0 and commands(stderr) == ["report"], stderr
+        figures = [json.loads((tmp_path / f"teacher/eval_test/metrics{of}.json").read_text()) for of in ("", "_llrs")]
+        assert figures[0]["eer"] == pytest.approx(figures[1]["eer"]) and figures[0]["cllr"] != figures[1]["cllr"]
 
     def test_a_rerun_changes_nothing(self, where):
         before = snapshot(where)
@@ -246,7 +284,7 @@ class TestStages:
         trials.write_text("".join(lines[:40]))
         status, stdout, stderr = run(where, "--stage", "7", "--stop-stage", "9")
         assert status == 0, stderr
-        assert commands(stderr) == ["score"] * 4 + ["compute-metrics"] * 4 + ["report"]
+        assert commands(stderr) == ["score"] * 4 + ["compute-metrics"] * 4 + ["report"] * 3
         assert all(len(read_scores(where / "exp" / name / "eval_test/scores")) == 40 for name in SYSTEMS)
 
     @pytest.mark.parametrize(
@@ -283,7 +321,7 @@ class TestStages:
         status, stdout, stderr = run(where, "--stage", "6", "--stop-stage", "9", *options)
         assert status == 0, stderr
         verbs = ("extract-embeddings", "score", "compute-metrics")
-        assert commands(stderr) == ["fine-tune", *(verb for verb in verbs for _ in range(3)), "report"]
+        assert commands(stderr) == ["fine-tune", *(verb for verb in verbs for _ in range(3)), *["report"] * 3]
         assert json.loads((where / "exp/sv_mixer_lmft/train.json").read_text())["epochs"] == 1
         rows = [line.split() for line in stdout.splitlines()]
         assert [row[0] for row in rows if row[1:2] == ["voxsrc23"]] == ["teacher", "sv_mixer", "sv_mixer_lmft"]
