@@ -64,8 +64,8 @@ def write_files(place: Path, name: str, num_trials: int) -> list[str]:
     return [str(file) for file in files]
 
 
-def run(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak resident GiB of a process, whose output goes nowhere."""
+def run(words: list[str]) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak resident GiB of a process, whose output goes nowhere."""
     start = time.perf_counter()
     devnull = os.open(os.devnull, os.O_WRONLY)
     process = os.posix_spawn(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, devnull, 1)])
@@ -73,7 +73,7 @@ def run(words: list[str]) -> tuple[float, float]:
     _, status, usage = os.wait4(process, 0)
     if status != 0:
         sys.exit(f"{' '.join(words[1:])[:200]} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 2**20
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def main() -> int:
@@ -98,7 +98,8 @@ def main() -> int:
             theirs.append(run([sys.executable, "-c", YARDSTICK, *files]))
         ratio = min(theirs)[0] / min(ours)[0]
         for name, runs in (("svtk", ours), ("line by line, scikit-learn", theirs)):
-            print(f"{args.trials} trials, {name}: {min(runs)[0]:.2f} s, {max(gib for _, gib in runs):.2f} GiB")
+            wall, cpu, gib = min(runs)
+            print(f"{args.trials} trials, {name}: {wall:.2f} s ({cpu:.2f} s of processors), {gib:.2f} GiB")
         print(f"ratio {ratio:.1f}", flush=True)
         failed |= args.min_ratio is not None and ratio < args.min_ratio
         if args.bootstrap_trials:
@@ -107,13 +108,15 @@ def main() -> int:
                 keys = {word for line in lines for word in line.split()[:2]}
             (place / "utt2spk").write_text("".join(f"{key} {key.split('/')[0]}\n" for key in keys))
             plain, drawn = (run([*VERB, *words, *files]) for words in ([], [f"--utt2spk={place}/utt2spk"]))
-            added = f"{drawn[0] - plain[0]:.1f} s more, {drawn[1]:.2f} GiB"
+            added = f"{drawn[0] - plain[0]:.1f} s more, {drawn[2]:.2f} GiB"
             print(f"{args.bootstrap_trials} trials, 1000 draws of {NUM_SPKS} speakers: {added}", flush=True)
         if args.big:
             files = write_files(place, "big", args.big)
-            seconds, gib = run([*VERB, *files])
+            seconds, cpu, gib = run([*VERB, *files])
             size = sum(os.path.getsize(file) for file in files) / 2**30
-            print(f"{args.big} trials, {size:.1f} GiB of text: {seconds:.1f} s, {gib:.2f} GiB")
+            print(
+                f"{args.big} trials, {size:.1f} GiB of text: {seconds:.1f} s ({cpu:.1f} s of processors), {gib:.2f} GiB"
+            )
             failed |= args.max_seconds is not None and seconds > args.max_seconds
             failed |= args.max_gib is not None and gib > args.max_gib
     return int(failed)

@@ -23,6 +23,8 @@ from svtk.kaldi.trials import LABELS, TrialLayout
 
 __all__ = ["Columns", "KeyCodes", "Layout", "column_blocks", "parse_columns"]
 
+_SPACE = 32
+
 Layout = tuple[str, ...]  #: what the words of a line are: ``enroll``, ``test``, ``score``, ``label``
 
 _SCORE_LAYOUTS = {
@@ -97,9 +99,12 @@ def parse_columns(path: str | os.PathLike, layout: Layout, first: int, text: byt
     Raises:
         DataError: a line that does not fit the layout, a score that is no number, or no UTF-8 text.
     """
-    table = _table(layout, text) if _plain(text, len(layout)) else None
+    table = None
+    if text.isascii() and b"\r" not in text:
+        num_lines = int(np.count_nonzero(np.frombuffer(text, np.uint8) < _SPACE))  # and more, where there are tabs
+        table = _table(layout, text, num_lines)
     if table is None:
-        table = _table(layout, _respaced(path, first, text))
+        table = _table(layout, _respaced(path, first, text), text.count(b"\n"))
     labels = None if table is None or "label" not in layout else _labels(table["label"])
     scores = None if table is None or "score" not in layout else table["score"].to_numpy()
     if table is None or (labels is None and "label" in layout) or (scores is not None and np.isnan(scores).any()):
@@ -107,15 +112,7 @@ def parse_columns(path: str | os.PathLike, layout: Layout, first: int, text: byt
     keys = [table[name] if name in layout else None for name in ("enroll", "test")]
     if encode:
         keys = [None if column is None else column.dictionary_encode() for column in keys]
-    return Columns(text.count(b"\n"), *keys, scores, labels)
-
-
-def _plain(text: bytes, width: int) -> bool:
-    """Whether nothing but spaces and newlines parts words, as many spaces as *width* words to a line need."""
-    num_lines = text.count(b"\n")
-    if not text.isascii() or text.count(b" ") != (width - 1) * num_lines:
-        return False
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) < 32)) == num_lines
+    return Columns(len(table[layout[0]]), *keys, scores, labels)
 
 
 def _respaced(path: str | os.PathLike, first: int, text: bytes) -> bytes:
@@ -127,8 +124,11 @@ def _respaced(path: str | os.PathLike, first: int, text: bytes) -> bytes:
     return "\n".join(" ".join(line.split()) for line in lines).encode()
 
 
-def _table(layout: Layout, text: bytes) -> dict[str, pa.Array] | None:
-    """Columns of words with one space between; None where a line has another number of words, or no number."""
+def _table(layout: Layout, text: bytes, num_lines: int) -> dict[str, pa.Array] | None:
+    """Columns of words with one space between; None where a line has another number of words, or no number.
+
+    *num_lines* are to be found, of which an empty one is none.
+    """
     types = {name: pa.float64() if name == "score" else pa.binary() for name in layout}
     try:
         table = csv.read_csv(
@@ -139,7 +139,7 @@ def _table(layout: Layout, text: bytes) -> dict[str, pa.Array] | None:
         )
     except pa.ArrowInvalid:
         return None
-    if len(table) != text.count(b"\n"):
+    if len(table) != num_lines:  # empty ones are passed over
         return None
     columns = {name: table[name].combine_chunks() for name in layout}
     words = [column for name, column in columns.items() if name != "score"]
