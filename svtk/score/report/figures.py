@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ __all__ = [
     "to_svg",
 ]
 
-#: Okabe and Ito's colours, which colour-blind people tell apart, the pale ones last.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A")
+#: Okabe and Ito's colours, which colour-blind people tell apart, the pale ones last; then three of Tol's.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A", "#882255", "#999933", "#44AA99")
 INK, MUTED, RULE = "#1c2330", "#5b6472", "#dfe3e8"  # the page replaces them by its own, for light and dark
 TARGET, NONTARGET = "#7B5EA7", "#8C95A1"  # no system's
 _WIDTH = 4.7  # inches
@@ -72,6 +72,7 @@ _STYLE = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": RULE,
     "ytick.color": RULE,
     "xtick.labelcolor": MUTED,
@@ -83,7 +84,7 @@ _STYLE = {
     "lines.linewidth": 1.6,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
+    "savefig.facecolor": "auto",
     "svg.hashsalt": "svtk",
 }
 
@@ -119,19 +120,24 @@ def _subplots(rows: int = 1, columns: int = 1, height: float = 3.6, **how: Any) 
     return figure, figure.subplots(rows, columns, squeeze=False, **how)
 
 
-def _legend_of_systems(figure: Any, items: Sequence[Evaluation | Row], colors: Mapping[str, str], marker: str) -> None:
-    """A legend above the plots: each system by its colour, each variant by its dashes or hollow dots."""
+def _legend(
+    figure: Any, systems: Iterable[str], variants: Iterable[str], colors: Mapping[str, str], marker: str
+) -> None:
+    """A legend above the plots: each system by its colour, each variant by dashes or, with a *marker*, hollow dots."""
     from matplotlib.lines import Line2D
 
-    style = {"linestyle": "-" if marker == "" else "none", "marker": marker, "markersize": 5}
-    handles = [
-        Line2D([], [], color=colors[name], label=name, **style) for name in dict.fromkeys(i.system for i in items)
-    ]
-    if marker == "":
-        style["linestyle"] = "--"
-    for variant in dict.fromkeys(item.variant for item in items if item.variant):
-        handles.append(Line2D([], [], color=MUTED, markerfacecolor="none", label=variant, **style))
-    figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    style = {"linestyle": "none" if marker else "-", "marker": marker, "markersize": 5}
+    entries = [(name, {**style, "color": colors[name]}) for name in dict.fromkeys(systems)]
+    style |= {"color": MUTED, "markerfacecolor": "none"} | ({} if marker else {"linestyle": "--"})
+    entries += [(variant, style) for variant in dict.fromkeys(variants) if variant]
+    # matplotlib leaves out what begins with an underscore; a space of no width is before it
+    handles = [Line2D([], [], label=f"\u200b{name}" if name.startswith("_") else name, **how) for name, how in entries]
+    columns = int(_WIDTH / (0.5 + 0.07 * max(len(name) for name, _ in entries)))  # inches
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(3, max(1, columns)))
+
+
+def _legend_of(figure: Any, items: Sequence[Evaluation | Row], colors: Mapping[str, str], marker: str) -> None:
+    _legend(figure, [item.system for item in items], [item.variant for item in items], colors, marker)
 
 
 def _percent(rate: float) -> str:
@@ -150,7 +156,7 @@ def _low_end(evaluations: Sequence[Evaluation], high: float, of: str, other: str
         rates, others = getattr(evaluation.det, of), getattr(evaluation.det, other)
         number = evaluation.metrics.num_targets if of == "miss" else evaluation.metrics.num_nontargets
         shown = max(float(rates[others <= high].min()), _ERRORS_SHOWN / number)
-        lowest.append(min(shown, evaluation.metrics.eer / 2))
+        lowest.append(min(shown, evaluation.metrics.eer / 2 or shown))
     return max((rate for rate in _RATES if rate <= min(*lowest, high / 5)), default=_RATES[0])
 
 
@@ -194,7 +200,7 @@ def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
         axis.set_ticks(ndtri(shown), [_percent(rate) for rate in shown])
     axes.set_xlim(*ndtri([lows[0], high]))
     axes.set_ylim(*ndtri([lows[1], high]))
-    _legend_of_systems(figure, evaluations, colors, "")
+    _legend_of(figure, evaluations, colors, "")
     return figure
 
 
@@ -251,16 +257,16 @@ def draw_groups(evaluations: Sequence[Evaluation], grouping: str, colors: Mappin
     axes.grid(False, axis="y")
     axes.set_xlim(left=0)
     axes.set_xlabel("EER (%)")
-    _legend_of_systems(figure, evaluations, colors, "o")
+    _legend_of(figure, evaluations, colors, "o")
     return figure
 
 
 @_styled
 def draw_sizes(rows: Sequence[Row], colors: Mapping[str, str]):
     """EER against parameters and against MACs (the paper's Figure 5): lower left is better."""
-    figure, [panels] = _subplots(1, 2, height=3.2, sharey=True)
-    panels = list(panels)
     values = (("parameters (M)", 1e-6, "parameters"), ("MACs (G)", 1e-9, "macs"))
+    values = [value for value in values if any(getattr(row, value[2]) is not None for row in rows)]
+    figure, [panels] = _subplots(1, len(values), height=3.2, sharey=True)
     for axes, (label, scale, name) in zip(panels, values, strict=True):
         points = [(getattr(row, name) * scale, 100 * row.eer, row) for row in rows if getattr(row, name) is not None]
         for x, y, row in points:
@@ -274,11 +280,13 @@ def draw_sizes(rows: Sequence[Row], colors: Mapping[str, str]):
         sizes = [x for x, _, _ in points]
         if sizes and max(sizes) > 8 * min(sizes):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
         elif sizes:
             axes.set_xlim(0, 1.15 * max(sizes))
     panels[0].set_ylabel("EER (%)")
     panels[0].margins(y=0.15)
-    _legend_of_systems(figure, rows, colors, "o")
+    _legend_of(figure, rows, colors, "o")
     return figure
 
 
@@ -300,13 +308,11 @@ def draw_training(systems: Sequence[System], colors: Mapping[str, str]):
                     color=colors[system.name],
                     marker=marker,
                     markersize=3,
-                    label=system.name,
                 )
                 _tag(line, system.name)
         axes.set(xlabel="epoch", title=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    handles = {h.get_label(): h for axes in panels for h in axes.get_legend_handles_labels()[0]}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=2)
+    _legend(figure, [system.name for system in systems], (), colors, "")
     return figure
 
 
@@ -314,16 +320,18 @@ def draw_training(systems: Sequence[System], colors: Mapping[str, str]):
 def draw_layers(systems: Sequence[System], colors: Mapping[str, str]):
     """How much of each hidden state the backend takes: its learned weights, which sum to 1."""
     figure, [[axes]] = _subplots(height=2.9)
+    dashed = []
     for system in systems:
-        for number, (name, weights) in enumerate(system.layer_weights.items()):
-            label = system.name if len(system.layer_weights) == 1 else f"{system.name} {name}"
-            style = ("-", "--", ":")[number % 3]
-            (line,) = axes.plot(weights, style, color=colors[system.name], marker="o", markersize=3, label=label)
+        *others, last = system.layer_weights  # MHFA has two sums: of keys and of values
+        dashed += others
+        for name, weights in system.layer_weights.items():
+            style = "-" if name == last else "--"
+            (line,) = axes.plot(weights, style, color=colors[system.name], marker="o", markersize=3)
             _tag(line, system.name)
     axes.set(xlabel="hidden state (0: the encoder's input)", ylabel="weight")
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(loc="outside upper left", ncols=2)
+    _legend(figure, [system.name for system in systems], dashed, colors, "")
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import html
 import math
 import re
 import shlex
@@ -141,7 +142,7 @@ def _for_page(svg: str, drawing: Drawing) -> str:
     for color, name in ((INK, "ink"), (MUTED, "muted"), (RULE, "rule")):
         svg = svg.replace(color, f"var(--{name})")
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{drawing.title}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(drawing.title)}" ', 1)
 
 
 def _lede(contents: Contents) -> str | None:
