@@ -34,6 +34,7 @@ lmft=false         # large-margin fine-tuning of each student, one further syste
 num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
 num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
+export=true        # the first student as ONNX, float32 and int8, and the speed of all systems (false: neither)
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
 ngpu=1             # GPUs that train together, on each machine (--device cuda)
@@ -455,12 +456,25 @@ fi
 title="corpus: $corpus${corpus_dir:+ ($(basename "$corpus_dir"))}, seed $seed"
 [ "$corpus" != demo ] || title="Synthetic speech (demo corpus), seed $seed"
 
-if stage 10 "sizes and the table ($exp/SYSTEM → size.json, $exp/report.txt)"; then
+if stage 10 "sizes, speed and the table ($exp/SYSTEM → size.json, benchmark.json; $exp/${students[0]} → {onnx,int8}/)"; then
   for name in $(systems); do
     need "$(made_by "$name")" "$exp/$name/model.safetensors"
     fresh "$exp/$name/size.json" "$exp/$name/config.yaml" \
       || run_to "$exp/$name/size.json" "$exp/log/describe_$name.log" svtk describe --json "$exp/$name"
   done
+  if [ "$export" = true ]; then
+    need 1 "$data/valid/wav.scp"
+    from=$exp/${students[0]}
+    fresh "$from/onnx/export.json" "$from/model.safetensors" \
+      || $cpu_cmd "$exp/log/export_${students[0]}.log" svtk export "$from" "$from/onnx"
+    fresh "$from/int8/export.json" "$from/onnx/export.json" || $cpu_cmd "$exp/log/export_int8_${students[0]}.log" \
+      svtk export --int8 static --calibration-data "$data/valid" "$from/onnx" "$from/int8"
+    models=() made_of=("$from"/{onnx,int8}/export.json)
+    for name in $(systems); do models+=("$exp/$name") made_of+=("$exp/$name/model.safetensors"); done
+    fresh "$exp/benchmark.txt" "${made_of[@]}" || run_to "$exp/benchmark.txt" "$exp/log/benchmark.log" \
+      svtk benchmark --engine optimized --rounds 10 --save-beside "${models[@]}" "$from"/{onnx,int8}
+    log "speed: $exp/benchmark.txt"
+  fi
 fi
 
 # The report: of these systems in this order, a page and Markdown where something in them is new, the table always.

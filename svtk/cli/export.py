@@ -45,11 +45,7 @@ def command(quantization, calibration_data, eval_dir, trials, seed, model_dir, o
     require_onnx()
     from svtk.deploy.export import export
 
-    info = export(model_dir, out_dir, quantization=quantization, calibration_data=calibration_data, seed=seed)
-    size = info.details["bytes"] / 2**20
-    compared = f", float32 {info.details['bytes_float32'] / 2**20:.2f} MiB" if quantization else ""
-    click.echo(f"{out_dir}: {info.precision}, {size:.2f} MiB{compared}, opset {info.opset}")
-    click.echo("  ".join(f"{name} {value:.6g}" for name, value in info.parity.items()))
+    export(model_dir, out_dir, quantization=quantization, calibration_data=calibration_data, seed=seed)
     if eval_dir is not None:
         from svtk.deploy.evaluate import eer
         from svtk.models.exported import open_embedder

@@ -91,6 +91,8 @@ def export(
         os.replace(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    compared = f" (float32: {info.details['bytes_float32'] / 2**20:.2f})" if quantization is not None else ""
+    log.info("%s: %s, %.2f MiB%s", target, info.precision, info.details["bytes"] / 2**20, compared)
     return info
 
 

@@ -22,13 +22,12 @@ def out(student_dir, corpus, tmp_path_factory):
     return directory, subprocess.run([*words, student_dir, str(directory)], capture_output=True, text=True)
 
 
-def test_figures_on_stdout(out, student_dir):
+def test_figures(out, student_dir):
     directory, done = out
     assert done.returncode == 0, done.stderr
-    first, parity, rates = done.stdout.splitlines()
-    assert re.fullmatch(re.escape(f"{directory}: float32, ") + r"0\.\d\d MiB, opset 20", first)
-    assert parity.startswith("cover ") and " crops " in parity
-    assert re.fullmatch(rf"EER ([\d.]+) % of {student_dir}, \1 % of {directory} \(\+0\.000\)", rates)
+    assert re.fullmatch(rf"EER ([\d.]+) % of {student_dir}, \1 % of {directory} \(\+0\.000\)\n", done.stdout)
+    assert re.search(re.escape(f"{directory}: float32, ") + r"0\.\d\d MiB\n", done.stderr)
+    assert re.search(r"largest relative difference from the model's embeddings: \de-0[5-9]|\d\.\de-0[5-9]", done.stderr)
 
 
 def test_extract_embeddings_takes_it(svtk_main, out, student_dir, corpus, tmp_path):

@@ -39,7 +39,7 @@ def turns(monkeypatch):
 
 def test_variants_take_turns(turns):
     results = benchmark([Variant("a", "eager", 1, 1), Variant("b", "eager", 4, 2)], duration=2.0, rounds=3)
-    wanted = [("a", "start"), ("a", "ready"), ("b", "start"), ("b", "ready")]
+    wanted = [("a", "start"), ("b", "start"), ("a", "ready"), ("b", "ready")]
     wanted += [("a", "run"), ("b", "run")] * 3 + [("a", "memory"), ("b", "memory"), ("a", "stop"), ("b", "stop")]
     assert turns == wanted
     assert results[0] == Result("a", "eager", "float32", 1, 1, 0.0005, 0.001, 0.001, 100.0, 2.0, 3)
@@ -53,7 +53,7 @@ def test_all_are_stopped_when_one_fails(turns, monkeypatch):
     monkeypatch.setattr(module._Worker, "answer", fail)
     with pytest.raises(ModelError):
         benchmark([Variant("a", "eager", 1, 1), Variant("b", "eager", 1, 1)])
-    assert turns == [("a", "start"), ("a", "stop")]
+    assert turns == [("a", "start"), ("b", "start"), ("a", "stop"), ("b", "stop")]
 
 
 def test_every_combination(tmp_path):
