@@ -34,6 +34,7 @@ KINDS = ("", "_as_norm")  # of scores
 def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
     return [
         *("bash", str(RUN), "--corpus", corpus, "--conf-dir", str(CONF), "--num-valid-spks", "2", "--nj", "1"),
+        "--export=false",  # but for its own test, below
         *("--data", str(where / "data"), "--exp", str(where / "exp"), *options),
     ]
 
@@ -238,6 +239,21 @@ class TestStages:
             assert size["parameters"] > 0 and size["macs"] > 0
             assert [row[1] for row in rows if row[:1] == [name]] == list(TRIALS)
         assert all("-" not in row for row in rows if row[:1] and row[0] in SYSTEMS)
+
+    def test_10_export_and_speed(self, where):
+        options = ["--student", "sv_mixer", "--backend", "none", "--export", "true"]
+        stdout, stderr = run_stage(where, 10, *options)
+        assert commands(stderr) == ["export", "export", "benchmark", "report"]
+        assert stdout == (where / "exp/report.txt").read_text()
+        names = ["teacher", "sv_mixer", "sv_mixer/onnx", "sv_mixer/int8"]
+        rows = [line.split() for line in (where / "exp/benchmark.txt").read_text().splitlines()[1:]]
+        assert [row[0] for row in rows] == [str(where / "exp" / name) for name in names]
+        for name, precision in zip(names, ("float32", "float32", "float32", "int8"), strict=True):
+            [result] = json.loads((where / "exp" / name / "benchmark.json").read_text())["results"]
+            assert result["rtf"] > 0 and result["precision"] == precision
+        before = snapshot(where)
+        _, stderr = run_stage(where, 10, *options)
+        assert commands(stderr) == ["report"] and snapshot(where) == before
 
     def test_normalised_and_calibrated_scores(self, where, tmp_path):
         """Beside those of above, in another directory; the teacher's further embeddings are made up."""
