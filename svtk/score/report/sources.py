@@ -104,7 +104,7 @@ def _fitting(scores: Path, lists: Mapping[str, Path]) -> str:
 
 def _names(files: Sequence[Path]) -> list[str]:
     """What tells the files' paths apart, without an ending."""
-    parts = [[*file.parts[:-1], file.stem if file.suffix in (".scores", ".txt") else file.name] for file in files]
+    parts = [[*file.parts[:-1], file.stem if file.suffix == ".scores" else file.name] for file in files]
     while min(map(len, parts)) > 1 and len(parts) > 1 and len({p[0] for p in parts}) == 1:
         parts = [p[1:] for p in parts]
     while min(map(len, parts)) > 1 and len(parts) > 1 and len({p[-1] for p in parts}) == 1:
