@@ -67,14 +67,19 @@ def test_the_table_agrees_with_compute_metrics(svtk_main, made):
 
 
 def test_figures_for_a_paper(svtk_main, made, tmp_path):
-    for form, magic in (("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
+    """All of an experiment; those of score files alone in every format."""
+    scores = scores_of(made, "sv_mixer", "transformer")
+    of_scores, of_all = {"det_test", "scores_test"}, {"det_test", "scores_test", "sizes_test", "training", "layers"}
+    for form, magic, inputs, names in (
+        ("svg", b"<?xml", [made.exp], of_all),
+        ("png", b"\x89PNG", scores, of_scores),
+        ("pdf", b"%PDF", scores, of_scores),
+    ):
         directory = tmp_path / form
-        done = svtk_main("report", "--format", form, "--num-bootstrap", 0, "--trials", made.trials, made.exp, directory)
+        done = svtk_main("report", "--format", form, "--trials", made.trials, *inputs, directory)
         assert (done.code, done.stdout) == (0, ""), done.stderr
-        figures = {path.name: path for path in directory.glob(f"*.{form}")}
-        assert {f"{name}.{form}" for name in ("det_test", "scores_test", "sizes_test", "training", "layers")} <= set(
-            figures
-        )
+        figures = {path.stem: path for path in directory.glob(f"*.{form}")}
+        assert set(figures) == names
         assert all(path.read_bytes().startswith(magic) for path in figures.values())
         assert not list(directory.glob("*.part"))
 

@@ -43,7 +43,7 @@ def _decimals(digits: int, scale: float = 1.0) -> Callable[[float], str]:
 
 def _columns(rows: Sequence[Row]) -> list[_Column]:
     """The columns that at least one of *rows* has a number for."""
-    costs = sorted({cost for row in rows for cost in row.min_dcf}, key=lambda c: -float(c.split(",")[0]))
+    costs = dict.fromkeys(cost for row in rows for cost in row.min_dcf)
     columns = [
         _Column("EER %", "equal error rate, with its confidence interval", lambda row: row.eer, _decimals(2, 100)),
         *(
