@@ -6,10 +6,10 @@ import logging
 import os
 from collections.abc import Iterable
 
-from svtk.data.cuts import load_cuts, locate
 from svtk.data.wav_archive import read_wav_archive
 from svtk.errors import DataError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
+from svtk.kaldi.datadir import read_data_dir
 from svtk.kaldi.specifiers import is_rspecifier, parse_rspecifier
 from svtk.kaldi.tables import ScpReader, TableWriter
 from svtk.models.embedding import Utterance, Windows, embed_utterances
@@ -28,10 +28,12 @@ def _listed(source: str, speech_only: bool) -> list[Utterance]:
         if os.path.isfile(source):
             mend = f"for a wav.scp write scp:{source}, for an archive of audio ark:{source}"
             raise DataError("not a data directory", path=source, found="a file", mend=mend)
-        return [
-            (item.utt, item.wav, item.start, item.num_samples)
-            for item in map(locate, load_cuts(source, speech_only=speech_only))
-        ]
+        if not speech_only and not os.path.exists(os.path.join(source, "segments")):  # no recording's length is needed
+            return [(u.utt, u.wav, 0, None) for u in read_data_dir(source).utterances]
+        from svtk.data.cuts import load_cuts, locate
+
+        located = map(locate, load_cuts(source, speech_only=speech_only))
+        return [(item.utt, item.wav, item.start, item.num_samples) for item in located]
     spec = parse_rspecifier(source)
     script = ScpReader(spec.rxfilename, permissive=spec.permissive)
     return [(utt, script.rxfilename(utt), 0, None) for utt in script]
