@@ -51,7 +51,10 @@ def draw_speakers(num_spks: int, num_bootstrap: int = 1000, seed: int = 0) -> np
     if num_spks < _FEWEST:
         raise DataError("too few speakers for intervals", found=str(num_spks), expected=f"{_FEWEST} or more")
     rng = np.random.default_rng(seed)
-    return rng.multinomial(num_spks, np.full(num_spks, 1 / num_spks), size=num_bootstrap).astype(np.uint16)
+    draws = np.empty((num_bootstrap, num_spks), np.uint16)
+    for row in draws:
+        row[:] = np.bincount(rng.integers(0, num_spks, num_spks), minlength=num_spks)
+    return draws
 
 
 class _Class:

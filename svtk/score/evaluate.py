@@ -74,7 +74,8 @@ def evaluate(scores: str, trials: str | None, request: Request) -> dict[str, Any
         speakers = trial_speakers(scored, utt2spk, str(request.utt2spk))
         draws = draw_speakers(speakers.num_spks, confidence.num_bootstrap, confidence.seed)
     figures = _Figures(request, speakers, draws)
-    result, own = figures.of(scored.scores, scored.labels)
+    own = figures.of(scored.scores, scored.labels)
+    result = own.mapping()
     if request.missing == "skip":
         result |= {"num_unlisted": scored.num_unlisted, "num_unscored": scored.num_unscored}
     if speakers is not None:
@@ -86,13 +87,38 @@ def evaluate(scores: str, trials: str | None, request: Request) -> dict[str, Any
         if other is None:
             what, mend = f"other trials than in {scores}", "score the same trial list with both systems"
             raise DataError(what, path=request.compare, mend=mend)
-        theirs, replicates = figures.of(other, scored.labels)
-        result["compare"] = {"scores": request.compare, **theirs}
-        differences = figures.values(theirs) - figures.values(result)
-        result["compare"]["difference"] = nested(request.costs, differences.tolist())
-        if own is not None and replicates is not None:
-            result["compare"]["difference_interval"] = figures.interval(replicates - own)
+        theirs = figures.of(other, scored.labels)
+        result["compare"] = {"scores": request.compare, **theirs.mapping(), **own.difference(theirs)}
     return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """Metrics of a set of trials, and the figures (R, F) of each draw of speakers, if these are known."""
+
+    metrics: Metrics
+    replicates: np.ndarray | None
+    costs: Sequence[Cost]
+    level: float
+
+    def mapping(self) -> dict[str, Any]:
+        """Metrics with their interval."""
+        return self.metrics.to_mapping() | self._interval("interval", self.replicates)
+
+    def difference(self, other: _Found) -> dict[str, Any]:
+        """The other's figures minus these, with a paired interval."""
+        with np.errstate(invalid="ignore"):  # no number where both are infinite
+            figures = other.metrics.figures() - self.metrics.figures()
+            paired = None
+            if self.replicates is not None and other.replicates is not None:
+                paired = other.replicates - self.replicates
+        found = {"difference": nested(self.costs, figures.tolist())}
+        return found | self._interval("difference_interval", paired)
+
+    def _interval(self, name: str, replicates: np.ndarray | None) -> dict[str, Any]:
+        if replicates is None:
+            return {}
+        return {name: nested(self.costs, interval(replicates, self.level).T.tolist())}
 
 
 class _Figures:
@@ -101,29 +127,16 @@ class _Figures:
     def __init__(self, request: Request, speakers: TrialSpeakers | None, draws: np.ndarray | None):
         self._request, self._speakers, self._draws = request, speakers, draws
 
-    def of(
-        self, scores: np.ndarray, labels: np.ndarray, chosen: np.ndarray | None = None
-    ) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Metrics with their interval, and the replicates (R, F) of figures, of the trials *chosen*, bool (N,)."""
-        costs = self._request.costs
+    def of(self, scores: np.ndarray, labels: np.ndarray, chosen: np.ndarray | None = None) -> _Found:
+        """Those of the trials *chosen*, bool (N,), or of all."""
+        costs, level = self._request.costs, self._request.confidence.level
         if chosen is not None:
             scores, labels = scores[chosen], labels[chosen]
         if self._speakers is None or self._draws is None:
-            return metrics_of(operating_points(scores, labels), costs).to_mapping(), None
+            return _Found(metrics_of(operating_points(scores, labels), costs), None, costs, level)
         speakers = self._speakers if chosen is None else self._speakers.part(chosen)
         trials = ResampledTrials(scores, labels, speakers, costs)
-        replicates = replicate_figures(trials, self._draws)
-        return metrics_of(trials.points, costs).to_mapping() | {"interval": self.interval(replicates)}, replicates
-
-    def interval(self, replicates: np.ndarray) -> dict[str, Any]:
-        """Low and high of each figure (R, F)."""
-        ends = interval(replicates, self._request.confidence.level)
-        return nested(self._request.costs, ends.T.tolist())
-
-    def values(self, mapping: dict[str, Any]) -> np.ndarray:
-        """Figures (F,) of what :meth:`of` made."""
-        names = [field.name for field in dataclasses.fields(Metrics)]
-        return Metrics(**{name: mapping[name] for name in names}).figures()
+        return _Found(metrics_of(trials.points, costs), replicate_figures(trials, self._draws), costs, level)
 
     def by_group(self, scored: LabelledScores, groups: Groups) -> dict[str, Any]:
         """Metrics of each group, or how many trials one of a single class has."""
@@ -133,7 +146,7 @@ class _Figures:
             num_targets = int(np.count_nonzero(scored.labels[chosen]))
             num_nontargets = int(np.count_nonzero(chosen)) - num_targets
             if num_targets and num_nontargets:
-                result[name] = self.of(scored.scores, scored.labels, chosen)[0]
+                result[name] = self.of(scored.scores, scored.labels, chosen).mapping()
             else:
                 result[name] = {"num_targets": num_targets, "num_nontargets": num_nontargets}
         return result

@@ -225,12 +225,12 @@ class _Match:
         """Which scores have a trial, bool (N,)."""
         return self.rising[self.places] == self.scored
 
-    @property
+    @cached_property
     def num_unlisted(self) -> int:
         """How many scores have no trial."""
         return len(self.scored) - int(np.count_nonzero(self.there))
 
-    @property
+    @cached_property
     def num_unscored(self) -> int:
         """How many trials have no score."""
         return len(self.listed) - int(np.count_nonzero(np.isin(self.listed, self.scored)))

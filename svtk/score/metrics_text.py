@@ -83,9 +83,9 @@ def _at(mapping: dict[str, Any], path: Sequence[str]) -> Any:
 
 
 def _number(value: float | None, rate: bool, sign: str = "") -> str:
-    """None is infinite."""
+    """None is infinite, and of a difference, which has a *sign*, none."""
     if value is None:
-        return "inf"
+        return _NONE if sign else "inf"
     return f"{100 * value:{sign}.2f} %" if rate else f"{value:{sign}.4f}"
 
 

@@ -228,3 +228,10 @@ def test_infinite_figures_are_null_and_inf():
     found = figures("scores", "trials")
     assert found["cllr"] is None and found["min_dcf_threshold"]["0.05"] == 1
     assert run("scores", "trials").stdout.splitlines()[-2].split() == ["Cllr", "inf"]
+
+
+def test_infinite_figures_have_no_difference(many):
+    Path("scores").write_text(speakers_of()[0].replace(speakers_of()[0].split()[2], "-inf", 1))
+    found = figures("--utt2spk=utt2spk", "--num-bootstrap=20", "--compare=scores", "scores", "trials")
+    assert found["cllr"] is None and found["compare"]["difference"]["cllr"] is None
+    assert found["interval"]["cllr"][1] is None and found["compare"]["difference"]["eer"] == 0
