@@ -84,7 +84,7 @@ def read_labelled(
 
 def _read(path: str | os.PathLike, what: str, encode: bool = False) -> Iterator[Columns]:
     parse = partial(parse_columns, path, encode=encode)
-    return with_progress(in_order(parse, column_blocks(path, what)), f"{what}, 16-MiB blocks")
+    return with_progress(in_order(parse, column_blocks(path, what)), what)
 
 
 def _labelled(block: Columns, path: str | os.PathLike) -> tuple[np.ndarray, ...]:
