@@ -158,3 +158,19 @@ def test_vad(svtk_main, student_dir, corpus, tmp_path):
     (data / "vad.scp").unlink()
     refused = svtk_main("extract-embeddings", "--vad", student_dir, data, "ark:-")
     assert refused.code == 1 and "vad.scp: no speech activity here" in refused.stderr
+
+
+def test_precision(svtk_main, student_dir, corpus, tmp_path, expected):
+    """bfloat16 gives nearly the same rows, and what it left unfinished is not taken up in float32."""
+    out = f"ark:{tmp_path}/e.ark"
+    assert svtk_main("extract-embeddings", "--precision", "bfloat16", student_dir, corpus.valid, out).code == 0
+    rows = read_vectors(out)[1]
+    assert 1e-6 < np.abs(rows - expected[1]).max() < 0.05 * np.abs(expected[1]).max()
+    (tmp_path / "bad.wav").write_bytes(b"no audio")
+    lines = [*(f"{u.utt} {u.wav}" for u in utterances(corpus)), f"bad {tmp_path}/bad.wav"]
+    (tmp_path / "wav.scp").write_text("\n".join(lines) + "\n")
+    source, out = f"scp,p:{tmp_path}/wav.scp", f"ark:{tmp_path}/f.ark"
+    assert svtk_main("extract-embeddings", "--precision=bfloat16", student_dir, source.replace(",p", ""), out).code == 1
+    assert (tmp_path / "f.ark.part").stat().st_size > 0
+    assert svtk_main("extract-embeddings", student_dir, source, out).code == 0
+    np.testing.assert_allclose(read_vectors(out)[1], expected[1], rtol=0, atol=1e-5)

@@ -154,3 +154,11 @@ def test_audio_that_cannot_be_read(student_dir, corpus, tmp_path, caplog, option
     assert_rows(output, expected(student_dir, corpus.valid))
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert [f"of 'bad{i}'" in warning for i, warning in enumerate(warnings)] == [True, True]
+
+
+def test_whole_recordings_need_no_manifest(student_dir, corpus, tmp_path):
+    """Nothing is written beside the data, and the rows are those by the manifest."""
+    data = write_data_dir(tmp_path / "data", read_data_dir(corpus.valid).utterances).path
+    extract_embeddings(student_dir, str(data), f"ark:{tmp_path}/e.ark")
+    assert not (data / "cuts.jsonl.gz").exists()
+    assert_rows(f"ark:{tmp_path}/e.ark", expected(student_dir, corpus.valid))
