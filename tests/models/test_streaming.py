@@ -125,3 +125,24 @@ def test_what_was_pushed_may_be_overwritten():
 def test_silence_that_never_was():
     with pytest.raises(AudioError, match="empty audio: no sample was heard"):
         StreamingEmbedder(build()).finish()
+
+
+def test_an_exported_model(student_dir, corpus, tmp_path):
+    """It streams and extracts as its MODEL_DIR does."""
+    pytest.importorskip("onnxruntime")
+    from svtk.deploy.export import export
+    from svtk.extract.embeddings import extract_embeddings
+    from svtk.kaldi.tables import read_vectors
+    from svtk.models.exported import open_embedder
+
+    export(student_dir, str(tmp_path / "onnx"))
+    model, wav = open_embedder(tmp_path / "onnx"), noise(23_456)
+    stream = StreamingEmbedder(model)
+    rows = [stream.push(wav[start : start + 777]) for start in range(0, len(wav), 777)]
+    assert sum(row is not None for row in rows) > 1
+    close(stream.finish(), model.embed_cover([torch.from_numpy(wav)])[0])
+    for name, directory in (("own", student_dir), ("onnx", str(tmp_path / "onnx"))):
+        extract_embeddings(directory, corpus.valid, f"ark:{tmp_path}/{name}.ark")
+    own, exported = (read_vectors(f"ark:{tmp_path}/{name}.ark") for name in ("own", "onnx"))
+    assert own[0] == exported[0]
+    np.testing.assert_allclose(exported[1], own[1], rtol=0, atol=1e-4)
