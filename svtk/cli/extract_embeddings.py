@@ -35,7 +35,7 @@ from svtk.cli._provenance import audio_source, output_files, provenance_of
     default="float32",
     show_default=True,
     type=click.Choice(["float32", "bfloat16"]),
-    help="bfloat16: quicker where the processor has it, and the embeddings differ in their third digit.",
+    help="bfloat16: quicker where the processor has it, for slightly other embeddings.",
 )
 @vad_option
 @device_option
