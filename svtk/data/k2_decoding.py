@@ -25,7 +25,7 @@ def topology_fsa(topology: Topology) -> k2.Fsa:
     An arc's label is the class of the state that it leads to, so that a path has one label for each frame.
     """
     final = topology.num_states + 1
-    lines = ["0 {} {} 0.0".format(topology.last(label) + 1, label) for label in (SILENCE, SPEECH)]  # noqa: UP032
+    lines = [f"0 {topology.last(label) + 1} {label} 0.0" for label in (SILENCE, SPEECH)]
     arcs = topology.arcs()
     for state in range(topology.num_states):
         follow = [(to, score) for origin, to, score in arcs if origin == state]
