@@ -202,7 +202,8 @@ class TestStages:
             for trials in TRIALS:
                 metrics = json.loads((where / "exp" / name / f"eval_{trials}" / "metrics.json").read_text())
                 assert 0 <= metrics["eer"] <= 1 and {"0.05", "0.01"} <= set(metrics["min_dcf"])
-                assert metrics["intervals"]["eer"][0] <= metrics["eer"] <= metrics["intervals"]["eer"][1]
+                low, high = metrics["interval"]["eer"]
+                assert 0 <= low <= high <= 1 and metrics["confidence"]["num_spks"] == 4
         table = [line.split()[0] for line in stdout.splitlines() if "test" in line]
         assert table == list(SYSTEMS) * 2  # though no sizes are known yet
         page = (where / "exp/report.html").read_text()
