@@ -65,17 +65,20 @@ class BlockStack(nn.Module):
         return hidden
 
     def fused(self, precision: Precision) -> FusedStack:
-        """For inference on CPUs, computing in *precision*; every block offers ``fused(precision)`` too."""
+        """For inference on CPUs, computing in *precision*; a block may offer ``fused(precision)`` of its own."""
         return FusedStack(self, precision)
 
 
 class FusedStack(nn.Module):
-    """The blocks of a :class:`BlockStack`, each fused, and its final LayerNorm."""
+    """The blocks of a :class:`BlockStack`, each fused if it can be, and its final LayerNorm."""
 
     def __init__(self, plain: BlockStack, precision: Precision):
         super().__init__()
         self.num_frames, self.dtype = plain.num_frames, dtype_of(precision)
-        self.blocks = nn.ModuleList(block.fused(precision) for block in plain.blocks)
+        self.blocks = nn.ModuleList(
+            block.fused(precision) if hasattr(block, "fused") else copy.deepcopy(block).to(self.dtype)
+            for block in plain.blocks
+        )
         self.norm = copy.deepcopy(plain.norm).to(self.dtype)
 
     @torch.autocast("cpu", enabled=False)

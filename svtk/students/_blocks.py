@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svtk.onednn import Precision, dtype_of
-from svtk.students._fused import FusedChannelMLP, FusedMixerBlock, FusedToken
+from svtk.students._fused import FusedChannelMLP, FusedMixerBlock, FusedToken, Unfused
 
 __all__ = ["ChannelMLP", "MixerBlock", "TokenMLP"]
 
@@ -71,9 +71,12 @@ class MixerBlock(nn.Module):
         return x + self.channel_dropout(self.channel_mixing(self.channel_norm(x)))
 
     def fused(self, precision: Precision) -> FusedMixerBlock:
-        """A copy for inference on CPUs; both mixings offer ``fused(precision)`` as well."""
+        """A copy for inference on CPUs; a mixing may offer ``fused(precision)`` of its own."""
         dtype = dtype_of(precision)
         norms = (copy.deepcopy(norm).to(dtype) for norm in (self.time_norm, self.channel_norm))
-        steps = (mixing.fused(precision) for mixing in (self.time_mixing, self.channel_mixing))
+        steps = (
+            mixing.fused(precision) if hasattr(mixing, "fused") else Unfused(mixing, precision)
+            for mixing in (self.time_mixing, self.channel_mixing)
+        )
         (time_norm, channel_norm), (time, channel) = norms, steps
         return FusedMixerBlock(time_norm, time, channel_norm, channel)

@@ -6,12 +6,22 @@ epilogue of the last product. What a step has allocated itself it overwrites.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from svtk.onednn import FusedConv, Precision, dtype_of
 
-__all__ = ["FusedChannelMLP", "FusedMixerBlock", "FusedToken", "fused_linear"]
+__all__ = [
+    "FusedChannelMLP",
+    "FusedMixerBlock",
+    "FusedScaleMixing",
+    "FusedTimeMixing",
+    "FusedToken",
+    "Unfused",
+    "fused_linear",
+]
 
 
 def fused_linear(layer: nn.Linear, precision: Precision, act: str = "none") -> FusedConv:
@@ -45,6 +55,17 @@ class FusedChannelMLP(nn.Module):
 
     def forward(self, normed: Tensor, residual: Tensor) -> Tensor:
         return self.down(self.up(normed), residual)
+
+
+class Unfused(nn.Module):
+    """A mixing that offers nothing better, as a step."""
+
+    def __init__(self, mixing: nn.Module, precision: Precision):
+        super().__init__()
+        self.mixing = copy.deepcopy(mixing).to(dtype_of(precision))
+
+    def forward(self, normed: Tensor, residual: Tensor) -> Tensor:
+        return residual + self.mixing(normed)
 
 
 class FusedMixerBlock(nn.Module):

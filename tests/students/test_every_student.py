@@ -8,6 +8,8 @@ import torch
 from svtk.deploy.describe import count_macs
 from svtk.errors import ConfigError
 from svtk.registry import configure, names
+from svtk.students._base import BlockStack, StudentConfig
+from svtk.students._blocks import MixerBlock
 
 STUDENTS = names("students")
 SMALL = {"num_layers": 2, "hidden_dim": 48}
@@ -151,3 +153,17 @@ def test_fused_for_inference(name, options, num_frames):
             for found, wanted in zip(student.fused("bfloat16")(x), expected, strict=True):
                 assert found.dtype == torch.bfloat16
                 assert (found.float() - wanted).norm() < 0.03 * wanted.norm()
+
+
+def test_what_cannot_be_fused_stays_as_it_is():
+    """As a new student's blocks and mixings, which need not offer it."""
+
+    def block(last):
+        return MixerBlock(48, torch.nn.Linear(48, 48), torch.nn.Linear(48, 48), 0.1, last) if last else torch.nn.Tanh()
+
+    student = perturbed(BlockStack(StudentConfig(num_layers=2, hidden_dim=48), 11, block))
+    x = torch.randn(2, 11, 48)
+    with torch.inference_mode():
+        for found, wanted in zip(student.fused("float32")(x), student(x), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+        assert student.fused("bfloat16")(x)[-1].dtype == torch.bfloat16
