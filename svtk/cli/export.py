@@ -18,8 +18,12 @@ from svtk.cli._options import existing_dir, existing_file, no_pipes_option, num_
     help="Products of 8-bit integers. dynamic: of linear layers; static: of convolutions too, with scales found on "
     "calibration data.",
 )
-@click.option("--calibration-data", type=existing_dir, help="Data directory for --int8 static, as that of training.")
-@click.option("--eval", "eval_dir", type=existing_dir, help="Also print the EER of model and export on this data.")
+@click.option(
+    "--calibration-data", metavar="DATA_DIR", type=existing_dir, help="For --int8 static: data as that of training."
+)
+@click.option(
+    "--eval", "eval_dir", metavar="DATA_DIR", type=existing_dir, help="Also print the EER of model and export on this."
+)
 @click.option("--trials", type=existing_file, help="Labelled trials over --eval.")
 @seed_option
 @num_threads_option
