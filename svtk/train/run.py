@@ -105,7 +105,10 @@ class Run:
             ModelError: the directory holds another run, finished or not.
         """
         parallel.join(self.device)
-        return parallel.on_main(lambda: self._finished(verb, config, inputs))
+        done = parallel.on_main(lambda: self._finished(verb, config, inputs))
+        if done:
+            parallel.leave()
+        return done
 
     def _finished(self, verb: str, config: dict[str, Any], inputs: dict[str, str | None]) -> bool:
         inputs = {

@@ -109,6 +109,8 @@ def test_the_same_in_parts(plain, distil, together, tmp_path, world_size, accumu
         assert together(lambda: distil(tmp_path / "m", *settings), world_size) == [0] * world_size
     assert_close_training(tmp_path / "m", plain)
     assert {f.name for f in (tmp_path / "m").iterdir()} == {f.name for f in plain.iterdir()}
+    if world_size > 1:  # again: all know that it is done
+        assert together(lambda: distil(tmp_path / "m", *settings), world_size) == [0] * world_size
 
 
 def test_weights_that_learn_nothing(distil, together, tmp_path, history):
