@@ -477,7 +477,7 @@ if stage 10 "sizes, speed and the table ($exp/SYSTEM → size.json, benchmark.js
   fi
 fi
 
-# The report: of these systems in this order, a page and Markdown where something in them is new, the table always.
+# The report of these systems in this order: the table always, a page and Markdown where it or another figure is new.
 if [ "$stage" -le 10 ] && [ "$stop_stage" -ge 9 ]; then
   shown=(--title "$title") known=()
   for name in $(systems); do
@@ -488,9 +488,11 @@ if [ "$stage" -le 10 ] && [ "$stop_stage" -ge 9 ]; then
   done
   labels=(--trials "$data/trials")
   for set in $(evaluations | cut -d ' ' -f 1 | sort -u); do labels+=(--data-dir "$data/$set"); done
+  before=$(cat "$exp/report.txt" 2> /dev/null || true)
+  run_to "$exp/report.txt" "$exp/log/report.log" svtk report "${shown[@]}" "$exp"
+  [ "$before" = "$(cat "$exp/report.txt")" ] || rm -f "$exp"/report.{html,md}
   fresh "$exp/report.html" "${known[@]}" || $cpu_cmd "$exp/log/report_html.log" \
     svtk report "${shown[@]}" "${labels[@]}" "$exp" "$exp/report.html"
   fresh "$exp/report.md" "${known[@]}" || $cpu_cmd "$exp/log/report_md.log" svtk report "${shown[@]}" "$exp" "$exp/report.md"
-  run_to "$exp/report.txt" "$exp/log/report.log" svtk report "${shown[@]}" "$exp"
   cat "$exp/report.txt"
 fi
