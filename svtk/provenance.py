@@ -14,7 +14,8 @@ another file bears it by chance. A record holds
 ============  ==========================================================================================
 
 A file is hashed once: its SHA-256 is taken from the record of who wrote it while size and time are still the same. An
-archive of more than 64 MiB without such a record is not hashed (``sha256`` null), nor is any input of more than 1 GiB.
+input of more than 64 MiB without such a record is known by size and time alone (``sha256`` null): to hash it would
+take a twentieth of the time of scoring it; the files of a directory, such as a model, are hashed whatever their size.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ _PACKAGES = (
     *("numpy", "scipy", "pyarrow", "kaldiio", "torch", "torchaudio", "lhotse", "soundfile", "speechbrain"),
     *("transformers", "onnxruntime", "k2"),
 )
-_HASHED = {False: 1 << 30, True: 1 << 26}  # bytes of an input, of an archive; a larger one costs more than it is worth
+_HASHED = 1 << 26  # bytes
 _BLOCK = 1 << 20
 _ROOT = Path(__file__).resolve().parent
 _MAX_ARCHIVES = 1000  # of a script file; with more, one file per key, they are counted only
@@ -67,12 +68,11 @@ _MAX_ARCHIVES = 1000  # of a script file; with more, one file per key, they are 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """An input as it was named: ``name``; ``path`` of its file or directory, None where ``kind`` (stdin, pipe) says
-    that there is none; ``is_archive``, which may be large; ``is_script``, a script file, whose archives count."""
+    that there is none; ``is_script``, a script file, whose archives count."""
 
     name: str
     path: str | None
     kind: str = "file"
-    is_archive: bool = False
     is_script: bool = False
 
 
@@ -168,14 +168,14 @@ def _noted_sha256(path: Path) -> str | None:
     return None
 
 
-def _file(path: Path, name: str, stop: threading.Event | None, *, archive: bool = False) -> dict[str, Any]:
-    """A file's entry in a record."""
+def _file(path: Path, name: str, stop: threading.Event | None, *, always: bool = False) -> dict[str, Any]:
+    """A file's entry in a record; *always* with its hash."""
     found = stamp(path)
     if found is None:
         return {"path": name, "kind": "stream" if path.exists() else "name"}
     entry: dict[str, Any] = {"path": name, **found}
     entry["sha256"] = _noted_sha256(path)
-    if entry["sha256"] is None and found["bytes"] <= _HASHED[archive]:
+    if entry["sha256"] is None and (always or found["bytes"] <= _HASHED):
         entry["sha256"] = _sha256(path, stop)
     beside = record_path(path)
     if beside.is_file():
@@ -208,18 +208,22 @@ def _entry(source: Source, stop: threading.Event | None = None) -> dict[str, Any
     given = {} if source.name == source.path else {"given": source.name}
     if path.is_dir():
         files = sorted({file for name in _IDENTITY for file in path.glob(name)})
-        entry = {"path": source.path, "kind": "directory", "files": [_file(file, str(file), stop) for file in files]}
+        entry = {
+            "path": source.path,
+            "kind": "directory",
+            "files": [_file(file, str(file), stop, always=True) for file in files],
+        }
         if record_path(path).is_file():
             entry["provenance"] = str(record_path(path))
         return entry
-    entry = {**given, **_file(path, source.path, stop, archive=source.is_archive)}
+    entry = {**given, **_file(path, source.path, stop)}
     if source.is_script and "bytes" in entry:
         with contextlib.suppress(OSError):
             names = _archives(path)
             if isinstance(names, int):
                 entry["num_archives"] = names
             else:
-                entry["archives"] = [_file(Path(name), name, stop, archive=True) for name in names]
+                entry["archives"] = [_file(Path(name), name, stop) for name in names]
     return entry
 
 

@@ -152,9 +152,11 @@ def test_a_hash_is_taken_from_the_writers_record_while_size_and_time_agree():
 
 def test_large_files_without_a_hash(monkeypatch):
     Path("big").write_bytes(bytes(100))
-    monkeypatch.setattr(provenance, "_HASHED", {False: 1000, True: 99})
-    assert describe_inputs({"a": Source("big", "big")})["a"]["sha256"] == sha256("big")
-    entry = describe_inputs({"a": Source("ark:big", "big", is_archive=True)})["a"]
+    monkeypatch.setattr(provenance, "_HASHED", 99)
+    Path("model").mkdir()
+    Path("model/model.safetensors").write_bytes(bytes(100))
+    assert describe_inputs({"m": Source("model", "model")})["m"]["files"][0]["sha256"] == sha256("big")
+    entry = describe_inputs({"a": Source("ark:big", "big")})["a"]
     assert entry["sha256"] is None and entry["given"] == "ark:big" and is_unchanged("big", entry)
     with recorded({}, ["out"], {}, max_hashed_output=2):
         Path("out").write_text("abc")

@@ -36,14 +36,14 @@ def source_of(name: str) -> Source:
     """What an rspecifier, an rxfilename or a directory's name stands for."""
     if os.path.isdir(name):
         return Source(name, name)
-    script = archive = False
+    script = False
     rxfilename = name
     if is_rspecifier(name):
         spec = parse_rspecifier(name)
-        rxfilename, script, archive = spec.rxfilename, spec.kind == "scp", spec.kind == "ark"
+        rxfilename, script = spec.rxfilename, spec.kind == "scp"
     parsed = parse_rxfilename(rxfilename)
     path = parsed.name if parsed.kind == "file" else None
-    return Source(name, path, parsed.kind, is_archive=archive, is_script=script)
+    return Source(name, path, parsed.kind, is_script=script)
 
 
 def audio_source(name: str) -> Source:
