@@ -42,6 +42,11 @@ class Component:
             ) from None
         return self.module.build(self.config, **wiring)
 
+    @property
+    def wiring(self) -> set[str]:
+        """Names of what ``build`` takes beside the configuration."""
+        return set(list(inspect.signature(self.module.build).parameters)[1:])
+
     def spec(self) -> dict[str, Any]:
         """``{name: ..., key: value, ...}`` with every default filled in."""
         return {"name": self.name, **to_mapping(self.config)}

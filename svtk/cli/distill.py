@@ -15,8 +15,13 @@ from svtk.cli._provenance import training_provenance
 @validation_options
 @click.option("--teacher", help="Teacher (hub name, directory or YAML), run in the loop.")
 @click.option("--targets", type=existing_dir, help="Output of extract-targets, instead of a teacher in the loop.")
+@click.option(
+    "--teacher-embeddings",
+    metavar="RSPECIFIER",
+    help="Any system's embedding of each training utterance, for kd_losses embedding_cosine and embedding_relational.",
+)
 @run_options
-def command(config, overrides, teacher, targets, **run):
+def command(config, overrides, teacher, targets, teacher_embeddings, **run):
     """Distill a student with its backend from a teacher (OS-KDFT).
 
     The student is written to MODEL_DIR; a rerun resumes, or finds it done.
@@ -28,4 +33,11 @@ def command(config, overrides, teacher, targets, **run):
     if teacher and targets:
         raise click.UsageError("--teacher and --targets exclude each other")
     with training_provenance(run["model_dir"]):
-        distill(load_config(config, overrides), Run(**run), teacher=teacher, targets=targets, path=config)
+        distill(
+            load_config(config, overrides),
+            Run(**run),
+            teacher=teacher,
+            targets=targets,
+            teacher_embeddings=teacher_embeddings,
+            path=config,
+        )

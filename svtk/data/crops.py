@@ -16,6 +16,7 @@ from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.cuts import Located, locate
 from svtk.data.targets import Targets
+from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.errors import DataError, SvtkError
 from svtk.progress import progress
 
@@ -33,6 +34,7 @@ class Batch:
         targets: cached teacher states {layer: (B, T or T - 1, H)}, or None.
         utterances: whole clean utterances, each (N_i,), or None.
         start_frames: first frame of each crop in its utterance.
+        teacher_embedding: another system's embeddings of the crops' utterances (B, E'), or None.
     """
 
     wav: torch.Tensor
@@ -41,6 +43,7 @@ class Batch:
     targets: dict[int, torch.Tensor] | None
     utterances: list[torch.Tensor] | None
     start_frames: list[int]
+    teacher_embedding: torch.Tensor | None = None
 
     def to(self, device: Any, **_: Any) -> Batch:
         """A copy on *device*."""
@@ -52,6 +55,7 @@ class Batch:
             None if self.targets is None else {k: v.to(device) for k, v in self.targets.items()},
             None if self.utterances is None else [u.to(device) for u in self.utterances],
             self.start_frames,
+            None if self.teacher_embedding is None else self.teacher_embedding.to(device),
         )
 
 
@@ -78,11 +82,12 @@ class CropDataset(Dataset):
         seed: with the epoch and the utterance's place, decides every crop and augmentation.
         augmenter: makes the student's side noisy, or None.
         targets: cached teacher targets to slice along, and frames per crop, or None.
+        teacher_embeddings: of every utterance, to give along with its crops, or None.
         whole: also give the whole utterance (for a teacher that hears all of it).
         cache: keep decoded audio in memory as 16-bit integers.
 
     Raises:
-        DataError: fewer than two speakers.
+        DataError: fewer than two speakers, or an utterance without teacher target or embedding.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class CropDataset(Dataset):
         augmenter: Augmenter | None = None,
         targets: Targets | None = None,
         crop_frames: int = 0,
+        teacher_embeddings: TeacherEmbeddings | None = None,
         whole: bool = False,
         cache: bool = False,
     ):
@@ -111,6 +117,9 @@ class CropDataset(Dataset):
             ]
         if targets is not None:
             targets.check([item.utt for item in self.items])
+        self._teacher_embeddings: np.ndarray | None = None
+        if teacher_embeddings is not None:
+            self._teacher_embeddings = teacher_embeddings.rows([item.utt for item in self.items])
 
     def __len__(self) -> int:
         return len(self.items)
@@ -140,6 +149,8 @@ class CropDataset(Dataset):
         }
         if self.targets is not None:
             example["targets"] = self.targets.read(item.utt, start // FRAME, self.crop_frames)
+        if self._teacher_embeddings is not None:
+            example["teacher_embedding"] = self._teacher_embeddings[index]
         if self.whole:
             example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
         return example
@@ -179,6 +190,7 @@ class CropDataset(Dataset):
             targets,
             [torch.from_numpy(e["utterance"]) for e in examples] if "utterance" in examples[0] else None,
             [example["start_frame"] for example in examples],
+            stack("teacher_embedding") if "teacher_embedding" in examples[0] else None,
         )
 
 

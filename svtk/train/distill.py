@@ -7,9 +7,11 @@ import math
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from svtk.config import from_mapping
 from svtk.data.targets import Targets
+from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import StudentSpec, build_model
 from svtk.models.teacher import load_teacher
@@ -26,8 +28,8 @@ class DistillConfig(TrainOptions, StudentSpec):
 
     Attributes:
         sv_loss: component, ``{name: ..., option: ...}``, as frontend, student and backend are.
-        kd_losses: list of components with a ``weight`` each; one of weight 0 is only watched; an empty list trains
-            without a teacher.
+        kd_losses: list of components with a ``weight`` each, which compare hidden states or embeddings; one of
+            weight 0 is only watched; an empty list trains without a teacher.
         sv_weight: weight of the SV loss; 0 leaves it out.
         teacher_context: what a teacher in the loop hears: the ``crop``, as in the paper, or the whole
             ``utterance``, whose states are then cut along the crop, as cached teacher targets are.
@@ -62,7 +64,13 @@ def kd_components(config: DistillConfig, path: Any = None) -> list[tuple[float, 
 
 
 def distill(
-    mapping: dict[str, Any], run: Run, *, teacher: str | None = None, targets: str | None = None, path: Any = None
+    mapping: dict[str, Any],
+    run: Run,
+    *,
+    teacher: str | None = None,
+    targets: str | None = None,
+    teacher_embeddings: str | None = None,
+    path: Any = None,
 ) -> None:
     """Distill a student and save it as MODEL_DIR.
 
@@ -71,54 +79,85 @@ def distill(
         run: data, MODEL_DIR, seed and device.
         teacher: hub name or directory, for targets on the fly.
         targets: directory of cached teacher targets, instead.
+        teacher_embeddings: rspecifier of one vector per training utterance, for KD losses between embeddings.
         path: configuration file, for messages.
 
     Raises:
         ConfigError: a wrong configuration, or teacher targets made for other crops or without layers it needs.
-        DataError: unreadable data, or utterances without teacher targets.
+        DataError: unreadable data, or utterances without teacher target or embedding.
         ModelError: MODEL_DIR holds another run, or the teacher cannot be loaded.
     """
     config = from_mapping(DistillConfig, mapping, path=path)
     components, resolved = resolve(config, path)
     kd = kd_components(config, path)
     resolved["kd_losses"] = [{**component.spec(), "weight": weight} for weight, component in kd]
-    if kd and (teacher is None) == (targets is None):
+    of_hidden = [component for _, component in kd if "teacher_dim" in component.wiring]
+    if of_hidden and (teacher is None) == (targets is None):
         raise ConfigError(
             "distillation needs one of --teacher and --targets", path=path, mend="give one, or set kd_losses=[]"
         )
+    _check_embeddings_wanted(kd, teacher_embeddings, path)
     if not config.sv_weight and not any(weight for weight, _ in kd):
         raise ConfigError("nothing to learn: sv_weight and all weights of kd_losses are 0", path=path)
-    if run.finished("distill", resolved, teacher=teacher, targets=targets):
+    vectors = TeacherEmbeddings(teacher_embeddings) if teacher_embeddings is not None else None
+    identity = vectors.identity() if vectors is not None else None
+    if run.finished("distill", resolved, teacher=teacher, targets=targets, teacher_embeddings=identity):
         return
-    losses, distillation, teacher_side = [], {}, {}
-    if kd:
+    source, distillation, teacher_side, wiring = None, {}, {"teacher_embeddings": vectors}, {}
+    if of_hidden:
         source = load_teacher(teacher) if teacher is not None else Targets(targets, []).info
     torch.manual_seed(run.seed)  # after loading: what is drawn does not hang on where teacher states come from
     model = build_model(config.model_config(path), path=path)
-    if kd:
-        wiring = {
+    if vectors is not None:
+        wiring = {"embedding_dim": model.embedding_dim, "teacher_embedding_dim": vectors.dim}
+    if source is not None:
+        wiring |= {
             "student_dim": model.encoder.hidden_dim,
             "teacher_dim": source.hidden_dim,
             "num_student_hidden": model.encoder.num_hidden,
             "num_teacher_hidden": source.num_hidden,
         }
-        names = [component.name for _, component in kd]
-        losses = [  # a second one of a kind is counted under a name of its own
-            (name if name not in names[:i] else f"{name}_{i}", weight, component.build(**wiring))
-            for i, (name, (weight, component)) in enumerate(zip(names, kd, strict=True))
-        ]
-        if teacher is not None:
-            distillation = {"teacher": source}
-            teacher_side = {"whole": config.teacher_context == "utterance"}
-        else:
-            layers = sorted({layer for *_, loss in losses for layer in loss.teacher_layers})
-            teacher_side = {
-                "targets": _open_targets(targets, layers, config, run.vad),
-                "crop_frames": model.window_frames,
-            }
+    losses = _build(kd, wiring)
+    if of_hidden and teacher is not None:
+        distillation = {"teacher": source}
+        teacher_side["whole"] = config.teacher_context == "utterance"
+    elif of_hidden:
+        layers = sorted({layer for *_, loss in losses for layer in getattr(loss, "teacher_layers", ())})
+        teacher_side["targets"] = _open_targets(targets, layers, config, run.vad)
+        teacher_side["crop_frames"] = model.window_frames
     dataset = run.crops(config, **teacher_side)
     distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}
     run.train(model, dataset, components["sv_loss"], config, **distillation)
+
+
+def _build(kd: list[tuple[float, Component]], wiring: dict[str, int]) -> list[tuple[str, float, nn.Module]]:
+    """The KD losses by name, each with what it takes of *wiring*; a second one of a kind has a name of its own."""
+    names = [component.name for _, component in kd]
+    return [
+        (
+            name if name not in names[:i] else f"{name}_{i}",
+            weight,
+            component.build(**{key: value for key, value in wiring.items() if key in component.wiring}),
+        )
+        for i, (name, (weight, component)) in enumerate(zip(names, kd, strict=True))
+    ]
+
+
+def _check_embeddings_wanted(kd: list[tuple[float, Component]], given: str | None, path: Any) -> None:
+    wanting = [component.name for _, component in kd if "teacher_embedding_dim" in component.wiring]
+    if wanting and given is None:
+        raise ConfigError(
+            f"{wanting[0]!r} needs teacher embeddings",
+            path=path,
+            mend="give --teacher-embeddings RSPECIFIER, or take it out of kd_losses",
+        )
+    if given is not None and not wanting:
+        raise ConfigError(
+            "no loss of kd_losses compares embeddings",
+            path=path,
+            found=f"--teacher-embeddings {given}",
+            mend="add {name: embedding_cosine} or {name: embedding_relational} to kd_losses, or leave the option out",
+        )
 
 
 def _open_targets(directory: str, layers: list[int], config: DistillConfig, vad: bool) -> Targets:

@@ -24,8 +24,9 @@ class Objective(nn.Module):
         model: what is trained; parts that must not learn are frozen by the caller.
         sv_loss: speaker loss, embeddings (B, E) and labels (B,) to a scalar.
         sv_weight: its weight; at 0 it is left out.
-        kd_losses: ``(name, weight, loss)``; each loss maps student states and teacher states to a scalar; one of
-            weight 0 is watched and learns nothing.
+        kd_losses: ``(name, weight, loss)``; a loss with ``teacher_layers`` maps student states and teacher states to
+            a scalar, another one the student's and the teacher's embeddings; one of weight 0 is watched and learns
+            nothing.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Objective(nn.Module):
     @property
     def teacher_layers(self) -> set[int]:
         """Layers of the teacher that the KD losses need."""
-        return {layer for loss in self.kd_losses for layer in loss.teacher_layers}
+        return {layer for loss in self.kd_losses for layer in getattr(loss, "teacher_layers", ())}
 
     def forward(self, batch: Batch | HiddenBatch, teacher: Mapping[int, Tensor]) -> dict[str, Tensor]:
         """A batch and teacher states {layer: (B, T, H')} to the losses, each a scalar, by name."""
@@ -59,11 +60,11 @@ class Objective(nn.Module):
         losses = {}
         if self.sv_weight:
             losses["sv"] = self.sv_loss(embedding, batch.label)
-        if self.kd_losses:
-            mine, theirs = align_frames(hidden, teacher)
-            for (name, weight), loss in zip(self.kd_weights.items(), self.kd_losses, strict=True):
-                with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                    losses[name] = loss(mine, theirs)
+        states = align_frames(hidden, teacher) if teacher else ()
+        for (name, weight), loss in zip(self.kd_weights.items(), self.kd_losses, strict=True):
+            sides = states if hasattr(loss, "teacher_layers") else (embedding, batch.teacher_embedding)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+                losses[name] = loss(*sides)
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:

@@ -90,7 +90,7 @@ class Run:
         """MODEL_DIR as a path."""
         return Path(self.model_dir)
 
-    def finished(self, verb: str, config: dict[str, Any], **inputs: str | None) -> bool:
+    def finished(self, verb: str, config: dict[str, Any], **inputs: str | dict[str, str] | None) -> bool:
         """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
 
         The note of a run that failed before its first checkpoint gives way to any other. Of several processes the
@@ -99,7 +99,7 @@ class Run:
         Args:
             verb: ``distill``, ``train-teacher`` ...
             config: resolved configuration.
-            inputs: what the verb reads beside the data (teacher, student ...).
+            inputs: what the verb reads beside the data (teacher, student ...): a path, or ``path`` and ``sha256``.
 
         Raises:
             ModelError: the directory holds another run, finished or not.
@@ -110,7 +110,7 @@ class Run:
             parallel.leave()
         return done
 
-    def _finished(self, verb: str, config: dict[str, Any], inputs: dict[str, str | None]) -> bool:
+    def _finished(self, verb: str, config: dict[str, Any], inputs: dict[str, str | dict[str, str] | None]) -> bool:
         inputs = {
             "train": self.train_dir,
             "valid": self.valid_dir,
@@ -118,7 +118,11 @@ class Run:
             "noise": self.noise,
             **inputs,
         }
-        identities = {name: {"path": path, "sha256": _identity(path)} for name, path in inputs.items() if path}
+        identities = {
+            name: given if isinstance(given, dict) else {"path": given, "sha256": _identity(given)}
+            for name, given in inputs.items()
+            if given
+        }
         if self.vad:
             for name in ("train", "valid"):
                 identities[f"{name}_vad"] = speech_identity(inputs[name])

@@ -55,7 +55,8 @@ def distil(run_of, wavlm_dir):
     """Distil into a directory; keywords change the run or say where teacher states come from."""
 
     def go(model_dir, *overrides, **changes):
-        sides = {key: changes.pop(key) for key in ("teacher", "targets") if key in changes} or {"teacher": wavlm_dir}
+        given = {key: changes.pop(key) for key in ("teacher", "targets", "teacher_embeddings") if key in changes}
+        sides = given if {"teacher", "targets"} & {*given} else {"teacher": wavlm_dir, **given}
         distill(apply_overrides(DISTILLATION, overrides), run_of(model_dir, **changes), **sides)
         return model_dir
 
