@@ -101,7 +101,7 @@ class VadOptions:
     """
 
     energy_threshold: float = 5.0
-    energy_mean_scale: float = 0.3
+    energy_mean_scale: float = 0.5
     proportion_threshold: float = 0.6
     frames_context: int = 0
 

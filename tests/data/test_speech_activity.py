@@ -65,8 +65,8 @@ def as_compute_vad(energies, options):
     energies = np.asarray(energies, np.float32)
     threshold = np.float32(options.energy_threshold)
     if options.energy_mean_scale and len(energies):
-        mean = np.float32(energies.sum(dtype=np.float64)) / np.float32(len(energies))
-        threshold = threshold + np.float32(np.float32(options.energy_mean_scale) * mean)
+        scaled = np.float32(options.energy_mean_scale) * np.float32(energies.sum(dtype=np.float64))
+        threshold = threshold + scaled / np.float32(len(energies))
     result = []
     for t in range(len(energies)):
         window = range(max(0, t - options.frames_context), min(len(energies), t + options.frames_context + 1))
@@ -80,7 +80,7 @@ def as_compute_vad(energies, options):
     options=st.builds(
         VadOptions,
         energy_threshold=st.sampled_from([0.0, 5.0, 5.5, 12.0]),
-        energy_mean_scale=st.sampled_from([0.0, 0.5, 1.0]),
+        energy_mean_scale=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
         proportion_threshold=st.sampled_from([0.12, 0.2, 0.5, 0.6, 0.99]),
         frames_context=st.integers(0, 6),
     ),
@@ -95,6 +95,12 @@ def test_kaldis_decision_by_hand():
     energies = [1, 9, 9, 5, 1, 9]  # 5 is not above 5
     #           1/2 2/3 2/3 1/3 1/3 1/2 are above
     assert kaldi_decision(energies, options).tolist() == [0, 1, 1, 0, 0, 0]
+
+
+def test_defaults_are_kaldis():
+    assert VadOptions() == VadOptions(
+        energy_threshold=5.0, energy_mean_scale=0.5, proportion_threshold=0.6, frames_context=0
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"energy_mean_scale": -1.0}, {"frames_context": -1}, {"proportion_threshold": 1.0}])
