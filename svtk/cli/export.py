@@ -3,6 +3,7 @@ from __future__ import annotations
 import click
 
 from svtk.cli._options import existing_dir, existing_file, no_pipes_option, num_threads_option, seed_option
+from svtk.cli._provenance import audio_source, provenance_of
 
 
 @click.command(
@@ -49,7 +50,9 @@ def command(quantization, calibration_data, eval_dir, trials, seed, model_dir, o
     require_onnx()
     from svtk.deploy.export import export
 
-    export(model_dir, out_dir, quantization=quantization, calibration_data=calibration_data, seed=seed)
+    calibration = None if calibration_data is None else audio_source(calibration_data)
+    with provenance_of([out_dir], {"model": model_dir, "calibration_data": calibration}):
+        export(model_dir, out_dir, quantization=quantization, calibration_data=calibration_data, seed=seed)
     if eval_dir is not None:
         from svtk.deploy.evaluate import eer
         from svtk.models.exported import open_embedder

@@ -23,8 +23,8 @@ from svtk.deploy.graphs import OPSET, write_graphs
 from svtk.deploy.quantize import Quantization, quantize
 from svtk.errors import ConfigError, DataError, ModelError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
-from svtk.models.exported import ExportedModel, ExportInfo, embedder_files, is_exported, open_embedder
-from svtk.models.speaker_model import SpeakerModel
+from svtk.models.exported import ExportedModel, ExportInfo, embedder_files, open_embedder
+from svtk.models.speaker_model import SpeakerModel, is_exported
 
 __all__ = ["PARITY", "export", "relative_difference"]
 
@@ -36,6 +36,8 @@ PARITY = 1e-4
 _MIN_COSINE = 0.9
 _CALIBRATION_WINDOWS = 128
 _CALIBRATION_BATCH = 8
+#: what verbs write to an exported directory, and a new export may replace
+_OURS = {"encoder.onnx", "backend.onnx", "config.yaml", "export.json", "provenance.json", "benchmark.json"}
 
 
 def export(
@@ -52,7 +54,7 @@ def export(
 
     Args:
         model_dir: MODEL_DIR of a student or a teacher; for int8 also its float32 export, whose graphs are taken.
-        out_dir: not there yet, or an earlier export, which is replaced.
+        out_dir: not there yet, empty, or an earlier export, which is replaced.
         quantization: None for float32.
         calibration_data: data directory that ``static`` finds its scales on.
         seed: of the noise on which model and export are compared, and of the calibration windows.
@@ -61,13 +63,12 @@ def export(
         ModelError: the exported model's embeddings differ by more than :data:`PARITY`; MODEL_DIR holds no model, or
             what needs no export.
         ConfigError: ``static`` without calibration data, or calibration data without it.
-        DataError: OUT_DIR is something else; the calibration data cannot be read.
+        DataError: OUT_DIR holds something else, or MODEL_DIR; the calibration data cannot be read.
     """
     if (quantization == "static") != (calibration_data is not None):
         raise ConfigError("static quantisation and calibration data go together", mend="give both, or neither")
     target = Path(out_dir)
-    if target.exists() and not is_exported(target):
-        raise DataError("OUT_DIR holds something else", path=target, mend="remove it, or name another")
+    _refuse_to_overwrite(target, model_dir)
     model = open_embedder(model_dir)
     if isinstance(model, ExportedModel) and (quantization is None or model.info.precision != "float32"):
         raise ModelError("exported already", path=model_dir, mend="give the MODEL_DIR that it was made of")
@@ -81,6 +82,7 @@ def export(
         if info.details.get("fingerprint") == fingerprint:
             log.info("already there: %s", target)
             return info
+        _refuse_to_remove_others(target)
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -94,6 +96,22 @@ def export(
     compared = f" (float32: {info.details['bytes_float32'] / 2**20:.2f})" if quantization is not None else ""
     log.info("%s: %s, %.2f MiB%s", target, info.precision, info.details["bytes"] / 2**20, compared)
     return info
+
+
+def _refuse_to_overwrite(target: Path, model_dir: str) -> None:
+    """Raise DataError unless *target* is free, or an earlier export other than the model itself."""
+    if Path(model_dir).resolve().is_relative_to(target.resolve()):
+        raise DataError("OUT_DIR holds MODEL_DIR, or is it", path=target, mend="name another OUT_DIR")
+    if target.exists() and not is_exported(target) and any(target.iterdir()):
+        raise DataError("OUT_DIR holds something else", path=target, mend="name another OUT_DIR")
+
+
+def _refuse_to_remove_others(target: Path) -> None:
+    """Raise DataError if an earlier export, about to be replaced, holds files that are none of its own."""
+    others = sorted(item.name for item in target.iterdir() if item.name not in _OURS)
+    if others:
+        mend = "move them, or name another OUT_DIR"
+        raise DataError("OUT_DIR holds other files than an export's", path=target, found=", ".join(others), mend=mend)
 
 
 def _versions() -> dict[str, str]:

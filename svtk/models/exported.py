@@ -27,13 +27,12 @@ from torch import Tensor, nn
 from svtk.config import from_mapping, load_yaml
 from svtk.data import FRAME
 from svtk.errors import ConfigError, ModelError
-from svtk.models.speaker_model import ModelConfig, SpeakerModel, load_model
+from svtk.models.speaker_model import ModelConfig, SpeakerModel, is_exported, load_model
 
 __all__ = [
     "ExportedModel",
     "ExportInfo",
     "embedder_files",
-    "is_exported",
     "open_embedder",
     "open_session",
     "require_onnx",
@@ -67,11 +66,6 @@ class ExportInfo:
     parity: dict
     details: dict
     format: Literal[1] = 1
-
-
-def is_exported(directory: str | os.PathLike) -> bool:
-    """Whether *directory* is one that ``svtk export`` wrote."""
-    return (Path(directory) / "export.json").is_file()
 
 
 def embedder_files(directory: str | os.PathLike) -> list[Path]:
@@ -108,7 +102,7 @@ def require_onnx(
     """Raise ModelError, with the *path* that needs them, unless *packages* of the extra ``onnx`` are installed."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise ModelError(f"this needs {' and '.join(missing)}", path=path, mend="pip install 'svtk[onnx]'")
+        raise ModelError(f"this needs {', '.join(missing)}", path=path, mend="pip install 'svtk[onnx]'")
 
 
 def open_session(file: Path, num_threads: int | None = None) -> Any:
@@ -209,9 +203,9 @@ class ExportedModel(SpeakerModel):
         if precision != "float32":
             raise ModelError(
                 "the precision of an exported model cannot be changed",
-                found=f"--precision {precision}",
-                expected=self.info.precision,
-                mend="give its MODEL_DIR",
+                path=self.directory,
+                found=f"--precision {precision} for one in {self.info.precision}",
+                mend="give the MODEL_DIR that it was made of",
             )
         return self
 

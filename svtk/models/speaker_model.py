@@ -34,6 +34,7 @@ __all__ = [
     "StudentEncoder",
     "StudentSpec",
     "build_model",
+    "is_exported",
     "load_model",
     "located",
     "save_model",
@@ -303,13 +304,21 @@ def build_model(
     return SpeakerModel(config, encoder, backend.build(num_hidden=encoder.num_hidden, hidden_dim=encoder.hidden_dim))
 
 
+def is_exported(directory: str | os.PathLike) -> bool:
+    """Whether *directory* is one that ``svtk export`` wrote, which :mod:`svtk.models.exported` opens."""
+    return (Path(directory) / "export.json").is_file()
+
+
 def load_model(directory: str | os.PathLike, device: str = "cpu", *, frozen: bool = True) -> SpeakerModel:
     """Load a MODEL_DIR, in evaluation mode.
 
     Raises:
-        ModelError: it is not a MODEL_DIR, or its weights are those of another architecture.
+        ModelError: it is not a MODEL_DIR, or an exported one, or its weights are those of another architecture.
     """
     directory = Path(directory)
+    if is_exported(directory):
+        mend = "give the MODEL_DIR that it was made of"
+        raise ModelError("an exported model, which can only give embeddings", path=directory, mend=mend)
     if not (directory / "config.yaml").exists():
         raise ModelError(
             "not a model directory",

@@ -43,6 +43,24 @@ def test_extract_embeddings_takes_it(svtk_main, out, student_dir, corpus, tmp_pa
         np.testing.assert_allclose(rows["onnx"][utt], row, rtol=1e-4, atol=1e-4)
 
 
+def test_what_it_is_made_of(svtk_main, out, student_dir, corpus, tmp_path):
+    """The record of embeddings goes back through the export to its model."""
+    table = f"ark:{tmp_path}/e.ark"
+    assert svtk_main("extract-embeddings", out[0], corpus.valid, table).code == 0
+    done = svtk_main("trace", tmp_path / "e.ark")
+    assert done.code == 0, done.stderr
+    assert f"model: {out[0]} (unchanged)" in done.stdout
+    assert f"model: {student_dir} (unchanged)" in done.stdout.partition("svtk export --eval")[2]
+
+
+def test_only_embeddings_come_of_it(svtk_main, out, corpus, tmp_path):
+    training = ["--valid", corpus.valid, "--valid-trials", corpus.trials, corpus.train, tmp_path / "model"]
+    for words in (("describe", out[0]), ("train-backend", "--student", out[0], *training)):
+        done = svtk_main(*words)
+        assert done.code == 1
+        assert f"Error: {out[0]}: an exported model, which can only give embeddings. To mend: give the" in done.stderr
+
+
 def test_it_runs_on_the_cpu_alone(out):
     with pytest.raises(ModelError, match="runs on the CPU; found --device cuda"):
         exported.open_embedder(out[0], "cuda")

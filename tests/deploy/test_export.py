@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -200,6 +201,25 @@ def test_wrong_arguments(small, corpus, tmp_path):
         export(small, str(tmp_path / "onnx"), quantization="static")
     with pytest.raises(ModelError, match="not a model directory"):
         export(corpus.train, str(tmp_path / "onnx"))
+
+
+def test_nothing_of_others_is_overwritten(small_onnx, tmp_path):
+    """OUT_DIR may be neither the model nor where it lies, nor may files go that were put beside an earlier export."""
+    out, place = tmp_path / "int8", shutil.copytree(small_onnx, tmp_path / "model")
+    for target in (place, tmp_path):
+        with pytest.raises(DataError, match="OUT_DIR holds MODEL_DIR, or is it"):
+            export(str(place), str(target), quantization="dynamic")
+    out.mkdir()  # empty: free
+    export(small_onnx, str(out), quantization="dynamic")
+    (out / "benchmark.json").write_text("{}")  # as benchmark --save-beside leaves it
+    (out / "thesis.txt").write_text("years of work\n")
+    export(small_onnx, str(out), quantization="dynamic")  # there already
+    with pytest.raises(DataError, match=r"holds other files than an export's; found thesis.txt\. To mend: move them"):
+        export(small_onnx, str(out), quantization="dynamic", seed=1)
+    assert (out / "thesis.txt").read_text() == "years of work\n"
+    (out / "thesis.txt").unlink()
+    export(small_onnx, str(out), quantization="dynamic", seed=1)
+    assert not (out / "benchmark.json").exists()  # it was of another model
 
 
 def test_a_teacher(wavlm_dir, tmp_path):
