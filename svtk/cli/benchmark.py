@@ -56,10 +56,11 @@ def command(engines, batches, threads, duration, rounds, as_json, save_beside, p
     if not 0 < duration < float("inf"):
         raise click.BadParameter(f"found {duration}, expected seconds", param_hint="--duration")
     if plot_file is not None:
-        from svtk.deploy.benchmark_plot import FORMATS
+        from svtk.deploy.benchmark_plot import FORMATS, require_matplotlib
 
         if Path(plot_file).suffix not in FORMATS:
             raise click.BadParameter(f"found {plot_file}, expected FILE{', FILE'.join(FORMATS)}", param_hint="--plot")
+        require_matplotlib(plot_file)
     import dataclasses
     import json
 
@@ -67,13 +68,13 @@ def command(engines, batches, threads, duration, rounds, as_json, save_beside, p
 
     distinct = [list(dict.fromkeys(values)) for values in (model_dirs, engines, batches, threads)]
     results = benchmark.benchmark(benchmark.variants(*distinct), duration, rounds)
+    if as_json:
+        click.echo(json.dumps({"results": [dataclasses.asdict(result) for result in results]}, indent=1))
+    else:
+        click.echo(benchmark.format_results(results))
     if save_beside:
         benchmark.save_beside(results)
     if plot_file is not None:
         from svtk.deploy.benchmark_plot import plot
 
         plot(results, plot_file)
-    if as_json:
-        click.echo(json.dumps({"results": [dataclasses.asdict(result) for result in results]}, indent=1))
-    else:
-        click.echo(benchmark.format_results(results))

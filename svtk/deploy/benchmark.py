@@ -6,11 +6,13 @@ round embeds one batch by every variant, so that what else the machine does fall
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -21,7 +23,8 @@ import numpy as np
 
 from svtk.data import SAMPLE_RATE
 from svtk.errors import ModelError, SvtkError
-from svtk.models.exported import ExportedModel, is_exported, open_embedder
+from svtk.models.exported import ExportedModel, open_embedder
+from svtk.models.speaker_model import is_exported
 from svtk.progress import progress
 
 __all__ = ["ENGINES", "Result", "Variant", "benchmark", "format_results", "save_beside", "variants"]
@@ -143,15 +146,16 @@ class _Worker:
         """
         try:
             kind, value = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.process.join()
-            kind, value = "error", f"its process ended with status {self.process.exitcode}"
+            kind, value = "error", f"its process {_ending(self.process.exitcode)}"
         if kind == "error":
-            raise ModelError(f"cannot be measured: {value}", path=self.variant.model, found=f"engine {self.engine}")
+            raise ModelError(f"cannot be measured by engine {self.variant.engine}: {value}", path=self.variant.model)
         return value
 
     def ask(self, what: str) -> Any:
-        self.pipe.send(what)
+        with contextlib.suppress(OSError):  # of a process that died, which the answer tells
+            self.pipe.send(what)
         return self.answer()
 
     def stop(self) -> None:
@@ -159,6 +163,13 @@ class _Worker:
         self.pipe.close()
         self.process.kill()
         self.process.join()
+
+
+def _ending(status: int) -> str:
+    """What became of a process that gave no answer, by its exit status."""
+    if status == -signal.SIGKILL:
+        return "was killed, as one is that takes more memory than there is"
+    return f"ended with status {status}"
 
 
 def _serve(pipe: Connection, variant: Variant, duration: float) -> None:
@@ -178,7 +189,7 @@ def _serve(pipe: Connection, variant: Variant, duration: float) -> None:
     except EOFError:
         return
     except Exception as error:
-        text = str(error) if isinstance(error, SvtkError) else f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        text = str(error) if isinstance(error, SvtkError) else f"{type(error).__name__}: {error}".splitlines()[0]
         pipe.send(("error", text))
 
 

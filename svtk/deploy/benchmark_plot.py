@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,17 @@ from pathlib import Path
 from svtk.deploy.benchmark import Result
 from svtk.errors import ConfigError
 
-__all__ = ["FORMATS", "plot"]
+__all__ = ["FORMATS", "plot", "require_matplotlib"]
 
 #: endings that :func:`plot` knows
 FORMATS = (".svg", ".png", ".pdf")
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")  # Okabe and Ito, 2008
+
+
+def require_matplotlib(file: str | os.PathLike) -> None:
+    """Raise ConfigError, with the *file* that needs it, unless matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("a plot needs matplotlib", path=file, mend="pip install 'svtk[report]'")
 
 
 def plot(results: Sequence[Result], file: str | os.PathLike) -> None:
@@ -22,11 +29,9 @@ def plot(results: Sequence[Result], file: str | os.PathLike) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        mend = "pip install 'svtk[report]'"
-        raise ConfigError("a plot needs matplotlib", path=file, mend=mend) from None
+    require_matplotlib(file)
+    from matplotlib.figure import Figure
+
     models = list(dict.fromkeys(result.model for result in results))
     labels = [f"{r.model}  {r.engine} {r.precision}  batch {r.batch}, threads {r.threads}" for r in results]
     colours = [_COLOURS[models.index(r.model) % len(_COLOURS)] for r in results]

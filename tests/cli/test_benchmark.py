@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from svtk.deploy import benchmark, benchmark_plot
 from svtk.deploy.export import export
 
 
@@ -42,7 +43,27 @@ def test_what_cannot_be_run(svtk_main, models, tmp_path):
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
     done = svtk_main("benchmark", "--engine", "eager", tmp_path / "damaged")
     assert (done.code, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: {tmp_path}/damaged: cannot be measured: ") and "cannot read w" in done.stderr
+    assert (
+        done.stderr.startswith(f"Error: {tmp_path}/damaged: cannot be measured by engine eager: ")
+        and "cannot read w" in done.stderr
+    )
+
+
+def test_what_was_measured_is_told_first(svtk_main, models, monkeypatch, tmp_path):
+    """A table is printed even where the files that should follow cannot be written."""
+    result = benchmark.Result(str(models[0]), "eager", "float32", 1, 1, 0.02, 0.06, 0.07, 300.4, 3.0, 20)
+    monkeypatch.setattr(benchmark, "benchmark", lambda *_: [result])
+    done = svtk_main("benchmark", "--plot", tmp_path / "nowhere" / "speed.svg", models[0])
+    assert done.code == 1 and f"{tmp_path}/nowhere" in done.stderr
+    assert done.stdout == benchmark.format_results([result]) + "\n"
+
+
+def test_without_matplotlib_nothing_is_measured(svtk_main, models, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "benchmark", None)
+    monkeypatch.setattr(benchmark_plot.importlib.util, "find_spec", lambda name: None)
+    done = svtk_main("benchmark", "--plot", tmp_path / "speed.svg", models[0])
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {tmp_path}/speed.svg: a plot needs matplotlib. To mend: pip install 'svtk[report]'\n"
 
 
 def test_wrong_arguments(svtk_main, models):

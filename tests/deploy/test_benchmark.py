@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +56,19 @@ def test_all_are_stopped_when_one_fails(turns, monkeypatch):
     with pytest.raises(ModelError):
         benchmark([Variant("a", "eager", 1, 1), Variant("b", "eager", 1, 1)])
     assert turns == [("a", "start"), ("b", "start"), ("a", "stop"), ("b", "stop")]
+
+
+@pytest.mark.parametrize(("status", "message"), [(-9, "was killed, as one is that takes"), (3, "ended with status 3")])
+def test_a_process_that_died(status, message):
+    """Whether it dies before it is asked, or before it has answered."""
+    for asked in (False, True):
+        worker = object.__new__(module._Worker)
+        worker.variant = Variant("a", "bfloat16", 1, 1)
+        worker.pipe, theirs = multiprocessing.Pipe()
+        theirs.close()
+        worker.process = SimpleNamespace(join=lambda: None, exitcode=status)
+        with pytest.raises(ModelError, match=f"^a: cannot be measured by engine bfloat16: its process {message}"):
+            worker.ask("run") if asked else worker.answer()
 
 
 def test_every_combination(tmp_path):
