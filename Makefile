@@ -1,4 +1,4 @@
-# make demo | make test | make test-k2 | make clean | make help
+# make demo | make test | make test-k2 | make docs | make dist | make clean | make help
 #
 # PYTHON     the Python (3.11 or newer: what the pins need) that makes the virtual environment
 # VENV       where the virtual environment lives
@@ -24,13 +24,15 @@ bin := $(VENV)/bin
 pins := setup.py pyproject.toml constraints.txt
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: help demo test test-k2 lint clean
+.PHONY: help demo test test-k2 lint docs dist clean
 
 help:
 	@echo "make demo    install into $(VENV), then run the whole recipe on a small synthetic corpus; ends with a table"
-	@echo "make test    install into $(VENV), then run ruff, import-linter, shellcheck and all tests"
+	@echo "make test    install into $(VENV), then run ruff, import-linter, shellcheck, yamllint and all tests"
 	@echo "make test-k2 install k2 with Python 3.9 into $(K2_VENV), then run the tests that k2 and torch decode alike"
-	@echo "make lint    ruff, import-linter and shellcheck only"
+	@echo "make lint    ruff, import-linter, shellcheck and yamllint only"
+	@echo "make docs    build the documentation into site/; open site/index.html"
+	@echo "make dist    build the source archive and the wheel into dist/"
 	@echo "make clean   remove what the recipe and the tests made; the environment stays (remove $(VENV) by hand)"
 
 demo: $(VENV)/.installed-demo
@@ -57,6 +59,13 @@ lint: $(VENV)/.installed-test
 	$(bin)/ruff check .
 	$(bin)/lint-imports --no-cache --no-logo
 	$(bin)/shellcheck bin/* utils/*.sh egs/*/*.sh .ci/run
+	$(bin)/yamllint --strict .
+
+docs: $(VENV)/.installed-test
+	$(bin)/mkdocs build --strict --quiet --site-dir site
+
+dist: $(VENV)/.installed-test
+	$(bin)/python -m build --no-isolation
 
 clean:
 	rm -rf egs/voxceleb/data/demo egs/voxceleb/exp/demo .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -74,5 +83,5 @@ $(VENV)/.installed-demo: $(pins) | $(bin)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(pins) $(VENV)/.installed-demo | $(bin)/python
-	$(pip) -e '.[demo,report,test]'
+	$(pip) -e '.[demo,report,test,docs]'
 	@touch $@

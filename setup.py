@@ -1,20 +1,41 @@
 """Packaging of svtk; the versions that were tested together are pinned in constraints.txt."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "svtk/__init__.py").read_text(encoding="utf-8"), re.M)[1]
+
+
+class BuildWithConfigurations(build_py):
+    """The checkout's conf/ goes into a wheel as svtk/conf, where ``--config NAME`` finds it."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            to = Path(self.build_lib) / "svtk/conf"
+            self.mkpath(str(to))
+            for file in sorted((ROOT / "conf").iterdir()):
+                self.copy_file(str(file), str(to / file.name))
+
 
 onnx = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5.4"]
 
 setup(
     name="svtk",
-    version="0.1.0",
+    version=VERSION,
     description="Small, fast speaker verification, distilled from large speech models",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    cmdclass={"build_py": BuildWithConfigurations},
     python_requires=">=3.10",
     packages=find_packages(include=["svtk", "svtk.*"]),
-    package_data={"svtk.score.report": ["page.*"]},
+    package_data={"svtk.score.report": ["page.*"], "svtk.models": ["name_maps/*.yaml"]},
     install_requires=[
         "torch>=2.7.1",
         "torchaudio>=2.7.1",
@@ -22,6 +43,7 @@ setup(
         "kaldiio>=2.18",
         "speechbrain>=1.0.2",
         "transformers>=4.46",
+        "huggingface_hub>=0.26",
         "safetensors>=0.4",
         "soundfile>=0.12.1",
         "numpy>=1.26",
@@ -37,8 +59,10 @@ setup(
         "silero": ["silero-vad>=6"],
         "report": ["matplotlib>=3.8", "jinja2>=3.1"],
         "onnx": onnx,
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.6"],
         "test": [
             *onnx,
+            "build>=1.2",
             "pytest>=8",
             "hypothesis>=6",
             "ruff>=0.6",
@@ -49,6 +73,7 @@ setup(
             "scikit-learn>=1.3",
             "kaldi-native-fbank>=1.20",
             "silero-vad>=6",
+            "yamllint>=1.35",
         ],
     },
     entry_points={"console_scripts": ["svtk=svtk.cli.main:main"]},

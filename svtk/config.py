@@ -18,7 +18,16 @@ import yaml
 
 from svtk.errors import ConfigError
 
-__all__ = ["apply_overrides", "from_mapping", "load_config", "load_yaml", "nearest", "save_yaml", "to_mapping"]
+__all__ = [
+    "apply_overrides",
+    "find_config",
+    "from_mapping",
+    "load_config",
+    "load_yaml",
+    "nearest",
+    "save_yaml",
+    "to_mapping",
+]
 
 T = TypeVar("T")
 
@@ -28,6 +37,25 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+
+
+def find_config(name: str | os.PathLike) -> Path:
+    """The file *name*, else the configuration of that name, with or without ``.yaml``, that svtk comes with.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    if path.exists() or path.parent != Path():
+        return path
+    here = Path(__file__).parent
+    own = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"  # of a wheel, of a checkout
+    known = {file.stem: file for file in own.glob("*.yaml")}
+    if (stem := str(path).removesuffix(".yaml")) in known:
+        return known[stem]
+    close = difflib.get_close_matches(stem, known, n=1)
+    mend = f"did you mean {close[0]!r}?" if close else None
+    raise ConfigError("no such file, nor a configuration of svtk's", path=name, mend=mend)
 
 
 def load_yaml(path: str | os.PathLike) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from svtk.config import apply_overrides, from_mapping, load_yaml, nearest, save_yaml, to_mapping
+from svtk.config import apply_overrides, find_config, from_mapping, load_yaml, nearest, save_yaml, to_mapping
 from svtk.errors import ConfigError
 
 
@@ -195,3 +196,16 @@ def test_off_needs_no_quotes():
     for value in (True, 0, None):
         with pytest.raises(ConfigError, match="expected one of 'fast', 'off'"):
             from_mapping(Switch, {"mode": value})
+
+
+def test_svtks_own_configurations_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Path(__file__).parents[1] / "conf/demo_lmft.yaml"
+    assert find_config("demo_lmft") == find_config("demo_lmft.yaml") == own
+    (tmp_path / "demo_lmft").write_text("")  # a file here comes first
+    assert find_config("demo_lmft") == Path("demo_lmft")
+    assert find_config("nowhere/demo_lmft") == Path("nowhere/demo_lmft")  # a path is no name
+    with pytest.raises(ConfigError, match="did you mean 'demo_distill_sv_mixer'"):
+        find_config("demo_distil_sv_mixer")
+    with pytest.raises(ConfigError, match="nor a configuration of svtk's$"):
+        find_config("mine")

@@ -12,6 +12,22 @@ existing_file = click.Path(exists=True, dir_okay=False)
 existing_dir = click.Path(exists=True, file_okay=False)
 
 
+class ConfigPath(click.Path):
+    """A path; a name that is none here is that of a configuration which svtk comes with."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from svtk.config import find_config
+        from svtk.errors import ConfigError
+
+        try:
+            return super().convert(str(find_config(value)), param, ctx)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+config_file = ConfigPath(exists=True, dir_okay=False)
+
+
 def overrides_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--set KEY=VALUE``."""
     return click.option(
@@ -25,7 +41,12 @@ def overrides_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--config FILE`` and ``--set KEY=VALUE``, the latter above the former."""
-    config = click.option("--config", type=existing_file, help="YAML configuration (defaults apply below it).")
+    config = click.option(
+        "--config",
+        metavar="FILE|NAME",
+        type=config_file,
+        help="YAML configuration, or the name of one of svtk's own (defaults apply below it).",
+    )
     return config(overrides_option(function))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from svtk.cli._options import overrides_option
+from svtk.cli._options import ConfigPath, overrides_option
 
 
 @click.command(
@@ -17,16 +17,16 @@ from svtk.cli._options import overrides_option
 @click.option(
     "--student",
     metavar="MODEL_DIR|CONFIG|ENCODER",
-    type=click.Path(exists=True),
+    type=ConfigPath(exists=True),
     help="The model, or pretrained encoder, that a backend's configuration stands on.",
 )
 @overrides_option
-@click.argument("source", metavar="MODEL_DIR|CONFIG", type=click.Path(exists=True))
+@click.argument("source", metavar="MODEL_DIR|CONFIG", type=ConfigPath(exists=True))
 def command(as_json, duration, student, overrides, source):
     """Count parameters, MACs and activations of a model or a configuration, part by part.
 
     CONFIG is a YAML file of distill, or of train-teacher with a new_model; one of train-backend, or of train-teacher
-    on a pretrained encoder, with --student.
+    on a pretrained encoder, with --student. A name of one of svtk's own configurations will do.
     """
     import json
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from svtk.config import from_mapping, load_config, load_yaml
+from svtk.config import find_config, from_mapping, load_config, load_yaml
 from svtk.errors import ModelError
 from svtk.models.speaker_model import ModelConfig, located
 from svtk.registry import configure, names
@@ -21,7 +21,7 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
     Args:
         source: a hub name such as ``microsoft/wavlm-large``, a directory that Hugging Face saved
             (config.json), an svtk teacher's MODEL_DIR (config.yaml), or a YAML file of a teacher's name, source
-            (a directory may be relative to the file) and options.
+            (a directory may be relative to the file) and options; also the name of one of svtk's own.
 
     Raises:
         ConfigError: the YAML file, or the config.yaml of a MODEL_DIR, is wrong.
@@ -29,6 +29,7 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
+        path = find_config(path)
         mapping = load_config(path)
         configure("teachers", mapping, "teacher", path)
         return located(mapping, path.parent)
