@@ -21,6 +21,7 @@ FUSION = {"name": "redimnet_fusion", "layout": LAYOUT, "num_injected": 2, "merge
 SMALL = {
     "linear": {"name": "linear"},
     "ecapa_tdnn": ECAPA,
+    "ecapa_dense": {**ECAPA, "name": "ecapa_dense"},
     "mhfa": {"name": "mhfa", "num_heads": 3, "compression_dim": 4},
     "redimnet": {"name": "redimnet", "layout": LAYOUT},
     "redimnet_fusion": FUSION,
@@ -140,7 +141,7 @@ def test_the_papers_ecapa():
         ({"name": "linear", "embedding_dim": -1}, "must be positive"),
         ({"name": "linear", "pooling": "max"}, "expected one of 'mean', 'stats'"),
         ({"name": "ecapa"}, "did you mean 'ecapa_tdnn'?"),
-        ({}, "'backend' needs a name; found {}; expected one of ecapa_tdnn, linear, mhfa, redimnet"),
+        ({}, "'backend' needs a name; found {}; expected one of ecapa_dense, ecapa_tdnn, linear, mhfa, redimnet"),
         ({"name": "mhfa", "num_heads": 0}, "must be positive"),
         ({"name": "redimnet", "size": "b9"}, "'b0', 'b1', 'b2', 'ssrf'"),
         ({"name": "redimnet", "embedding_dim": 0}, "must be positive"),
