@@ -55,6 +55,13 @@ from svtk.cli._provenance import provenance_of
     type=existing_file,
     help="Also by group: a file of lines KEY VALUE or ENROLL TEST VALUE, as in compute-metrics; several may be given.",
 )
+@click.option(
+    "--missing",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="Scores without a trial and trials without a score: an error, or left out and said.",
+)
 @click.argument("arguments", nargs=-1, required=True, metavar="EXP_DIR|SCORES... [OUTPUT]")
 def command(
     form: str | None,
@@ -64,6 +71,7 @@ def command(
     num_bootstrap: int,
     systems: tuple[str, ...],
     by: tuple[str, ...],
+    missing: str,
     arguments: tuple[str, ...],
 ) -> None:
     """Compare systems: a table, figures, one HTML page.
@@ -84,6 +92,10 @@ def command(
         inputs, output = arguments, None
     elif not figures and form not in (None, ending):
         raise click.UsageError(f"--format {form} does not go with OUTPUT {output}")
+    if not figures and arguments[-1].lower().endswith((".svg", ".png", ".pdf")):
+        raise click.UsageError(
+            f"figures go to a directory: --format {arguments[-1][-3:].lower()} EXP_DIR|SCORES... DIRECTORY"
+        )
     if not inputs:
         raise click.UsageError("expected EXP_DIR or SCORES before OUTPUT")
     with provenance_of(
@@ -99,6 +111,7 @@ def command(
             num_bootstrap=num_bootstrap,
             systems=systems,
             by=by,
+            missing=missing,
         )
     if text is not None:
         click.echo(text)

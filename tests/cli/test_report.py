@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import subprocess
@@ -90,11 +91,30 @@ def test_without_trials_the_page_has_what_is_known(svtk_main, made):
 
 
 def test_names_are_text_not_markup(svtk_main, made, tmp_path):
-    name = tmp_path / "<b>&amp;.scores"
+    name = tmp_path / "<b>&\"' url(#x id=.scores"
     name.write_bytes((made.exp / "teacher" / "eval_test" / "scores").read_bytes())
     done = svtk_main("report", "--format", "html", "--title", "</title><script>", "--trials", made.trials, name)
     assert done.code == 0
     assert "<b>" not in done.stdout and "</title><script>" not in done.stdout
+    series = {html.unescape(key) for key in re.findall(r'data-series="([^"]*)"', done.stdout)}
+    assert series == {name.stem}  # of the table and of the curves
+    texts = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", done.stdout)]
+    assert texts.count(name.stem) >= 2  # a legend, a panel of the histograms
+    done = svtk_main("report", "--format", "md", "--trials", made.trials, name)
+    assert "| \\<b>\\&\"' url(#x id= | test" in done.stdout
+
+
+def test_scores_that_lack_trials(svtk_main, made, tmp_path):
+    """After ``svtk score --missing skip``."""
+    lines = (made.exp / "teacher" / "eval_test" / "scores").read_text().splitlines(keepends=True)
+    (tmp_path / "some").write_text("".join(lines[:-5]))
+    trials = made.trials / "test"
+    done = svtk_main("report", "--trials", trials, tmp_path / "some")
+    assert done.code == 1 and "5 trial(s) without a score" in done.stderr
+    done = svtk_main("report", "--missing", "skip", "--format", "html", "--trials", trials, tmp_path / "some")
+    assert done.code == 0 and "Left out of some: 5 trials without a score." in done.stdout
+    [count] = re.findall(r"<p>([\d,]+) target and ([\d,]+) nontarget trials", done.stdout)
+    assert sum(int(number.replace(",", "")) for number in count) == len(lines) - 5
 
 
 @pytest.mark.parametrize(
@@ -103,6 +123,7 @@ def test_names_are_text_not_markup(svtk_main, made, tmp_path):
         (["--format", "md", "EXP", "page.html"], "--format md does not go with OUTPUT page.html"),
         (["page.html"], "expected EXP_DIR or SCORES before OUTPUT"),
         (["--format", "pdf", "EXP"], "expected EXP_DIR or SCORES before OUTPUT"),
+        (["EXP", "figure.pdf"], "figures go to a directory: --format pdf"),
     ],
 )
 def test_wrong_usage(svtk_main, made, words, message):

@@ -116,6 +116,7 @@ def test_intervals_and_speed_stand_in_markdown(experiment):
     ("file", "text", "message"),
     [
         ("train.json", '{"history": {"epoch": 1}}', "'history' is not a list of mappings"),
+        ("train.json", '{"seconds": NaN}', "'seconds' is not a number"),
         ("benchmark.json", '{"results": [1]}', "'results' is not a list of mappings"),
         ("model.safetensors", "short", "not a safetensors file"),
     ],

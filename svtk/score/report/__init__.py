@@ -25,6 +25,7 @@ def write_report(
     num_bootstrap: int = 0,
     systems: Sequence[str] = (),
     by: Sequence[str] = (),
+    missing: str = "error",
 ) -> str | None:
     """Make a report; its text is returned where there is no *output*.
 
@@ -33,7 +34,7 @@ def write_report(
         output: a file, or the directory of the figures; None: nowhere.
         form: ``text``, ``md``, ``html``, or the figures' file type: ``svg``, ``png``, ``pdf``.
         title: the headline.
-        trials, data_dirs, num_bootstrap, systems, by: as :func:`svtk.score.report.contents.read_contents`.
+        trials, data_dirs, num_bootstrap, systems, by, missing: as :func:`svtk.score.report.contents.read_contents`.
 
     Raises:
         DataError, ModelError: what is there cannot be read or does not fit together.
@@ -46,7 +47,7 @@ def write_report(
     else:
         from svtk.score.report.contents import read_contents
 
-        contents = read_contents(inputs, trials, data_dirs, num_bootstrap, systems, by)
+        contents = read_contents(inputs, trials, data_dirs, num_bootstrap, systems, by, missing)
         rows = contents.rows
     if form in ("svg", "png", "pdf"):
         from svtk.score.report.drawings import drawings

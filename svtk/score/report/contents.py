@@ -41,6 +41,7 @@ def read_contents(
     num_bootstrap: int = 0,
     systems: Sequence[str] = (),
     by: Sequence[str] = (),
+    missing: str = "error",
 ) -> Contents:
     """Read an experiment directory, or score files.
 
@@ -51,6 +52,7 @@ def read_contents(
         num_bootstrap: resamples of the speakers for intervals.
         systems: of an experiment only these, in this order; none: all, by size.
         by: grouping files, beyond those of the data directories.
+        missing: as :func:`svtk.score.labels.read_labelled`.
 
     Raises:
         DataError, ModelError: what is there cannot be read or does not fit together.
@@ -64,12 +66,15 @@ def read_contents(
     else:
         for path in inputs:
             if Path(path).is_dir():
-                raise DataError("a directory among score files", path=path, expected="one EXP_DIR or score files")
+                mend = "an OUTPUT that follows ends in .html or .md; without, the report goes to stdout"
+                raise DataError(
+                    "a directory among score files", path=path, expected="one EXP_DIR or score files", mend=mend
+                )
         found, rows = [], []
         sources = file_sources(inputs, lists)
-    evaluations = [
-        evaluate(source, data, num_bootstrap, by) for source in progress(sources, "score files", unit="score files")
-    ]
+    if sources:
+        sources = progress(sources, "score files", unit="score files")
+    evaluations = [evaluate(source, data, num_bootstrap, by, missing) for source in sources]
     of = {(e.system, e.trials, e.variant): e for e in evaluations}
     if experiment:
         rows = [_updated(row, of.get((row.system, row.list_name, row.variant))) for row in rows]

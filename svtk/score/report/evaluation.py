@@ -58,6 +58,7 @@ class Evaluation:
     """One score file of one system on one trial list; ``variant`` says what became of the scores (``as-norm``).
 
     ``calibrated`` are the figures of its log-likelihood ratios, and ``record`` says how it was made, where they are.
+    ``num_unlisted`` scores had no trial and ``num_unscored`` trials no score.
     """
 
     system: str
@@ -73,6 +74,8 @@ class Evaluation:
     false_alarms: list[Error]
     misses: list[Error]
     record: dict[str, Any] | None
+    num_unlisted: int = 0
+    num_unscored: int = 0
 
     @property
     def label(self) -> str:
@@ -80,7 +83,9 @@ class Evaluation:
         return label_of(self.system, self.variant)
 
 
-def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[str] = ()) -> Evaluation:
+def evaluate(
+    source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[str] = (), missing: str = "error"
+) -> Evaluation:
     """Read and reduce one score file.
 
     Args:
@@ -88,11 +93,12 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[
         lookup: data directories of the utterances, for intervals and groups.
         num_bootstrap: resamples of the speakers for intervals and bands; 0: none.
         by: grouping files, beyond those of the data directories.
+        missing: as :func:`svtk.score.labels.read_labelled`.
 
     Raises:
         DataError: as :func:`svtk.score.labels.read_labelled`.
     """
-    labelled = read_labelled(source.scores, source.trials_file, with_keys=True)
+    labelled = read_labelled(source.scores, source.trials_file, with_keys=True, missing=missing)
     data_dir = lookup.of_trials(labelled.keys)
     if data_dir is None and lookup.utterances:
         what = "no intervals and no groups: some of its utterances are in none of the data directories"
@@ -111,7 +117,7 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[
         variant=source.variant,
         metrics=metrics_of(points),
         eer_interval=eer_interval,
-        calibrated=_calibrated(source),
+        calibrated=_calibrated(source, missing),
         det=Det(points.miss[kept], points.false_alarm[kept]),
         band=band,
         histogram=_histogram(points),
@@ -119,13 +125,15 @@ def evaluate(source: Source, lookup: DataDirs, num_bootstrap: int, by: Sequence[
         false_alarms=_worst(labelled, ~labelled.labels, points.nontarget_scores[-NUM_ERRORS:][0], -1),
         misses=_worst(labelled, labelled.labels, points.target_scores[:NUM_ERRORS][-1], 1),
         record=read_record(source.scores),
+        num_unlisted=labelled.num_unlisted,
+        num_unscored=labelled.num_unscored,
     )
 
 
-def _calibrated(source: Source) -> Metrics | None:
+def _calibrated(source: Source, missing: str) -> Metrics | None:
     if source.llrs is None:
         return None
-    labelled = read_labelled(source.llrs, source.trials_file)
+    labelled = read_labelled(source.llrs, source.trials_file, missing=missing)
     return metrics_of(operating_points(labelled.scores, labelled.labels))
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -145,8 +147,8 @@ def _percent(rate: float) -> str:
 
 
 def _tag(artist, key: str) -> None:
-    """Mark a curve as that of the series *key*, for the page to find."""
-    artist.set_gid(f"series:{key}")
+    """Mark a curve as that of the series *key*, for the page to find; quoted as in a URL."""
+    artist.set_gid(f"series:{quote(key, safe='')}")
 
 
 def _low_end(evaluations: Sequence[Evaluation], high: float, of: str, other: str) -> float:
@@ -339,7 +341,9 @@ def _rendered(figure, form: str, fonttype: str) -> bytes:
     from matplotlib import rc_context
 
     file = io.BytesIO()
-    with rc_context({**_STYLE, "svg.fonttype": fonttype}):
+    with rc_context({**_STYLE, "svg.fonttype": fonttype}), warnings.catch_warnings():
+        # Said for every figure: that its font lacks a letter of a name, which a page shows by another.
+        warnings.filterwarnings("ignore" if fonttype == "none" else "once", message="Glyph .* missing")
         dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
         figure.savefig(file, format=form, dpi=200, metadata=dates.get(form))
     return file.getvalue()

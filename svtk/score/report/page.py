@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from svtk import __version__
 from svtk.errors import SvtkError
 from svtk.score.report.contents import Contents
 from svtk.score.report.drawings import Drawing, drawings
+from svtk.score.report.evaluation import Evaluation
 from svtk.score.report.experiment import Row
 from svtk.score.report.figures import INK, MUTED, RULE, to_svg
 
@@ -107,14 +109,24 @@ def _section(name: str | None, contents: Contents, drawn: Sequence[Drawing]) -> 
     evaluations = [e for e in contents.evaluations if e.trials == name]
     section = {"name": name or "systems", "heading": f"Trials: {name}" if name else "Systems", **_table(rows, contents)}
     if evaluations:
-        metrics = evaluations[0].metrics
-        section["about"] = f"{metrics.num_targets:,} target and {metrics.num_nontargets:,} nontarget trials."
+        section["about"] = _about(evaluations)
     section["figures"] = [_figure(drawing) for drawing in drawn if drawing.trials == name]
     section["errors"] = [
         {"label": e.label, "false_alarms": e.false_alarms, "misses": e.misses} for e in evaluations if not e.variant
     ]
     section["records"] = [{"label": e.label, **_record(e.record)} for e in evaluations if e.record]
     return section
+
+
+def _about(evaluations: Sequence[Evaluation]) -> str:
+    """How many trials there are, and which systems were measured on others."""
+    metrics = evaluations[0].metrics
+    sentences = [f"{metrics.num_targets:,} target and {metrics.num_nontargets:,} nontarget trials."]
+    for e in evaluations:
+        counts = (e.num_unscored, "trials without a score"), (e.num_unlisted, "scores without a trial")
+        if left_out := " and ".join(f"{number:,} {what}" for number, what in counts if number):
+            sentences.append(f"Left out of {e.label}: {left_out}.")
+    return " ".join(sentences)
 
 
 def _record(record: dict[str, Any]) -> dict[str, str]:
@@ -137,12 +149,19 @@ def _for_page(svg: str, drawing: Drawing) -> str:
     """Inline SVG: ids of its own, colours that follow the page's, and curves that say whose they are."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'id="series:([^"]*)"', r'class="series" data-series="\1"', svg)
-    svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{drawing.name}-", svg)
-    for color, name in ((INK, "ink"), (MUTED, "muted"), (RULE, "rule")):
-        svg = svg.replace(color, f"var(--{name})")
+    svg = re.sub(r"<[^>]*>", lambda tag: _tag_for_page(tag[0], drawing.name), svg)  # text may say what it likes
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(drawing.title)}" ', 1)
+
+
+def _tag_for_page(tag: str, name: str) -> str:
+    if series := re.search(r'id="series:([^"]*)"', tag):
+        tag = tag.replace(series[0], f'class="series" data-series="{html.escape(unquote(series[1]))}"')
+    else:
+        tag = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", tag)
+    for color, word in ((INK, "ink"), (MUTED, "muted"), (RULE, "rule")):
+        tag = tag.replace(color, f"var(--{word})")
+    return tag
 
 
 def _lede(contents: Contents) -> str | None:

@@ -64,8 +64,10 @@ def experiment_sources(systems: Mapping[str, Mapping[str, Path]], lists: Mapping
             elif scores.is_file():
                 found = llrs if llrs.is_file() else None
                 sources.append(Source(system, trials, variant, scores, lists[trials], found))
-    if unknown and lists:
-        log.warning("no trial list for %s: no curves of it", ", ".join(sorted(unknown)))
+            else:
+                log.warning("%s: not there: no curves of it", scores)
+    if unknown:
+        log.warning("no trial list for %s (--trials): no curves of it", ", ".join(sorted(unknown)))
     return sources
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from svtk.score.report.experiment import Row
@@ -50,6 +51,8 @@ def format_table(rows: Sequence[Row], style: str = "text", title: str | None = N
         **{n: text for n, text in further.items() if any(text(row) != "-" for row in rows)},
     }
     table = [list(columns), *([text(row) for text in columns.values()] for row in rows)]
+    if style == "md":  # names are no markup
+        table = [[re.sub(r"([|<&])", r"\\\1", cell) for cell in cells] for cells in table]
     widths = [max(3, *map(len, column)) for column in zip(*table, strict=True)]
 
     def aligned(cells: Sequence[str]) -> list[str]:
