@@ -87,14 +87,14 @@ class Targets:
         """
         result = {}
         for layer, reader in self._readers.items():
-            matrix = reader[utt]
-            if len(matrix) < start + num_frames - 1:
+            rows, total = reader.rows(utt, start, num_frames)
+            if total < start + num_frames - 1:
                 raise DataError(
                     f"too few frames for {utt!r}",
                     path=self.path / f"layer{layer}.scp",
-                    found=f"{len(matrix)}",
+                    found=f"{total}",
                     expected=f"at least {start + num_frames - 1}",
                     mend="the audio or the crop_duration changed: run svtk extract-targets again",
                 )
-            result[layer] = np.asarray(matrix[start : start + num_frames], dtype=np.float32)
+            result[layer] = np.asarray(rows, dtype=np.float32)
         return result

@@ -19,7 +19,7 @@ import numpy as np
 from svtk.errors import DataError
 from svtk.kaldi.bytesource import ByteSource
 
-__all__ = ["decode_array", "decode_float", "decode_int", "is_key", "read_key", "skip_array"]
+__all__ = ["decode_array", "decode_float", "decode_int", "decode_rows", "is_key", "read_key", "skip_array"]
 
 _LONGEST_KEY = 4096  # bytes; a longer one means that this is no archive
 _LONGEST_NUMBER = 100  # bytes of text
@@ -84,6 +84,38 @@ def decode_array(source: ByteSource, path: str, key: str) -> np.ndarray:
             changed bit in a key or a value leaves a sound archive and cannot be told.
     """
     return _decode(source, path, key, _binary_array, _text_array)
+
+
+def decode_rows(source: ByteSource, path: str, key: str, first: int, num_rows: int) -> tuple[np.ndarray, int]:
+    """Read some rows of a matrix (T, D) that follows a key, without the others where its format allows it.
+
+    Of float, double and the one- and two-byte compressed matrices only these rows are read; of Kaldi's ``CM``, which
+    lies column by column, all is read and only these rows are computed; text is read as a whole.
+
+    Args:
+        source: stands behind the key.
+        path: for messages.
+        key: for messages.
+        first: first row.
+        num_rows: how many; the matrix may end before.
+
+    Returns:
+        the rows that there are (at most *num_rows*, D), and T.
+
+    Raises:
+        DataError: as :func:`decode_array`; no matrix.
+    """
+
+    def binary(source: ByteSource) -> tuple[np.ndarray, int]:
+        return _binary_rows(source, first, num_rows)
+
+    def text(source: ByteSource) -> tuple[np.ndarray, int]:
+        array = _text_array(source)
+        if array.ndim != 2:
+            raise ValueError("a vector where a matrix was expected")
+        return array[first : first + num_rows], len(array)
+
+    return _decode(source, path, key, binary, text)
 
 
 def skip_array(source: ByteSource, path: str, key: str) -> None:
@@ -211,7 +243,27 @@ def _read_header(source: ByteSource) -> _Header:
 
 def _binary_array(source: ByteSource) -> np.ndarray:
     header = _read_header(source)
-    data = source.read(header.num_bytes)
+    return _values(header, source.read(header.num_bytes))
+
+
+def _binary_rows(source: ByteSource, first: int, num_rows: int) -> tuple[np.ndarray, int]:
+    header = _read_header(source)
+    if len(header.shape) != 2:
+        raise ValueError("a vector where a matrix was expected")
+    total, num_columns = header.shape
+    first = min(first, total)
+    last = min(first + num_rows, total)
+    if header.kind == b"CM" or total == 0:
+        data = source.read(header.num_bytes)
+        return (_by_quantiles(header, data, slice(first, last)) if total else _values(header, data)), total
+    size = header.num_bytes // total
+    source.skip(first * size)
+    data = source.read((last - first) * size)
+    source.skip((total - last) * size)  # a matrix that is cut off is an error, whichever rows were asked for
+    return _values(dataclasses.replace(header, shape=(last - first, num_columns)), data), total
+
+
+def _values(header: _Header, data: bytearray) -> np.ndarray:
     if header.kind == b"int":
         rows = np.frombuffer(data, np.uint8).reshape(-1, 5)  # each value is preceded by its size
         if (rows[:, 0] != 4).any():
@@ -229,7 +281,7 @@ def _binary_array(source: ByteSource) -> np.ndarray:
     return np.float32(header.smallest) + values.astype(np.float32) * np.float32(step)
 
 
-def _by_quantiles(header: _Header, data: bytearray) -> np.ndarray:
+def _by_quantiles(header: _Header, data: bytearray, rows: slice = slice(None)) -> np.ndarray:
     """Kaldi's ``CM``: a byte says where a value stands between its column's minimum, quartiles and maximum."""
     num_rows, num_columns = header.shape
     quantiles = np.frombuffer(data, "<u2", 4 * num_columns).reshape(num_columns, 4)
@@ -237,8 +289,8 @@ def _by_quantiles(header: _Header, data: bytearray) -> np.ndarray:
         raise ValueError("a column's quartiles are out of order")
     step = np.float32(header.span / 65535)
     ends = np.float32(header.smallest) + quantiles.astype(np.float32) * step  # (C, 4)
-    codes = np.frombuffer(data, np.uint8, offset=8 * num_columns).reshape(num_columns, num_rows)
-    array = np.empty(header.shape, np.float32)
+    codes = np.frombuffer(data, np.uint8, offset=8 * num_columns).reshape(num_columns, num_rows)[:, rows]
+    array = np.empty((codes.shape[1], num_columns), np.float32)
     for start in range(0, num_columns, _COLUMNS):
         block = slice(start, start + _COLUMNS)
         values = _values_of_codes(*ends[block].T[:, :, None])

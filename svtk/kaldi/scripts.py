@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.entries import decode_array
+from svtk.kaldi.entries import decode_array, decode_rows
 from svtk.kaldi.specifiers import Range, split_range
 from svtk.kaldi.streams import ByteSource, open_rxfilename
 from svtk.kaldi.text import refuse_byte_order_mark
@@ -102,8 +103,33 @@ class ScpReader:
         return self._entries[key]
 
     def __getitem__(self, key: str) -> np.ndarray:
-        try:
+        with self._naming(key):
             return _read_one(self._entries[key], key, self._decode)
+
+    def rows(self, key: str, first: int, num_rows: int) -> tuple[np.ndarray, int]:
+        """Rows [first, first + num_rows) of the matrix of *key*, those that there are, and its number of rows.
+
+        The others are not read where the format allows it (:func:`svtk.kaldi.entries.decode_rows`).
+
+        Raises:
+            DataError: damaged entry, or no matrix.
+        """
+
+        def decode(source: ByteSource, path: str, key: str) -> tuple[np.ndarray, int]:
+            return decode_rows(source, path, key, first, num_rows)
+
+        entry = self._entries[key]
+        with self._naming(key):
+            if split_range(entry)[1]:
+                matrix = _read_one(entry, key, decode_array)
+                return matrix[first : first + num_rows], len(matrix)
+            return _read_one(entry, key, decode)
+
+    @contextlib.contextmanager
+    def _naming(self, key: str) -> Iterator[None]:
+        """Errors tell the key."""
+        try:
+            yield
         except DataError as error:
             if f"key {key!r}" in error.what or f"entry {key!r}" in error.what:
                 raise
