@@ -144,7 +144,7 @@ def load(
 
 def _of_one_score(path: str | os.PathLike) -> Calibration:
     calibration = read_calibration(path)
-    if len(calibration.scores) != 1 or calibration.quality:
+    if not calibration.of_one_score:
         found = f"{len(calibration.scores)} system(s), {len(calibration.quality)} quality measure(s)"
         mend = "train svtk calibrate on this model's cosine scores alone"
         raise DataError("a calibration of more than one score", path=path, found=found, mend=mend)

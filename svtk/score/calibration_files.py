@@ -100,6 +100,11 @@ class Calibration:
     quality: list[dict[str, Any]]
     trained_on: dict[str, Any]
 
+    @property
+    def of_one_score(self) -> bool:
+        """Whether it needs no more than the score of one system."""
+        return len(self.scores) == 1 and not self.quality
+
     def weights(self) -> np.ndarray:
         """All weights, in the order of the features; float64 (F,)."""
         quality = [weight for item in self.quality for weight in (*item["low"], *item["high"])]
