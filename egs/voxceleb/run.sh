@@ -214,11 +214,16 @@ normalize_scores() {
     "$from" "scp:$2" "scp:$2" "$to"
 }
 
-# calibrate_scores SYSTEM KIND: trained on validKIND/scores, applied to every eval_TRIALSKIND/scores → llrs beside them.
+# calibrate_scores SYSTEM KIND: trained on validKIND/scores, applied to every eval_TRIALSKIND/scores → llrs beside them;
+# that of plain scores becomes the model's own, SYSTEM/calibration.json.
 calibrate_scores() {
   local model=$exp/$1/valid$2/calibration trials dir
   fresh "$model" "$exp/$1/valid$2/scores" "$data/trials/valid" || $cpu_cmd "$exp/log/calibrate_$1$2.log" \
     svtk calibrate "$exp/$1/valid$2/scores" "$data/trials/valid" "$model"
+  if [ -z "$2" ] && ! cmp -s "$model" "$exp/$1/calibration.json"; then  # where verify and svtk.load look for it
+    cp "$model" "$exp/$1/calibration.json.part"
+    mv "$exp/$1/calibration.json.part" "$exp/$1/calibration.json"
+  fi
   while read -r _ trials; do
     dir=$exp/$1/eval_$trials$2
     fresh "$dir/llrs" "$dir/scores" "$model" || $cpu_cmd "$exp/log/calibrate_$1_$trials$2.log" \

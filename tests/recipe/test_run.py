@@ -282,6 +282,8 @@ class TestStages:
                 scores, llrs = (read_scores(tmp_path / name / f"eval_test{kind}" / f) for f in ("scores", "llrs"))
                 expected = calibration["scores"][0]["weight"] * scores.scores + calibration["offset"]
                 np.testing.assert_allclose(llrs.scores, expected, rtol=1e-5, atol=1e-5)
+            own = (tmp_path / name / "calibration.json").read_bytes()
+            assert own == (tmp_path / name / "valid/calibration").read_bytes()
         status, _, stderr = run(where, "--stage", "7", "--stop-stage", "9", *options)
         assert status == 0 and commands(stderr) == ["report"], stderr
         figures = [json.loads((tmp_path / f"teacher/eval_test/metrics{of}.json").read_text()) for of in ("", "_llrs")]
