@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +21,12 @@ from svtk.data.crops import Batch, HiddenBatch
 from svtk.errors import ConfigError, ModelError, SvtkError
 from svtk.models.speaker_model import SpeakerModel
 from svtk.train import parallel
-from svtk.train.checkpointer import WholeCheckpointer
+from svtk.train.averaging import MovingAverage, load_mean
+from svtk.train.checkpointer import WholeCheckpointer, reading
 from svtk.train.log import TrainLog
 from svtk.train.objective import Objective, recompute_activations, teacher_states
 from svtk.train.options import TrainOptions
+from svtk.train.schedule import learning_rate, make_optimizer
 from svtk.train.state import TrainState
 from svtk.train.steps import StepSampler, TimedLoader
 from svtk.train.validation import Validation
@@ -103,15 +105,14 @@ class SpeakerBrain(sb.Brain):
         learning = (
             {"model": model} if any(p.requires_grad for p in model.encoder.parameters()) else {"backend": model.backend}
         )
+        self._averaged = {**learning, "sv_loss": objective.sv_loss}  # what is saved at the end
         if objective.kd_losses.state_dict():
             learning["kd_losses"] = objective.kd_losses
+        self.optimizer, self.moving_average, self._sgd = None, None, False
         super().__init__(
             modules={"objective": objective},
-            opt_class=lambda parameters: torch.optim.AdamW(
-                [p for p in parameters if p.requires_grad],
-                lr=options.lr,
-                weight_decay=options.weight_decay,
-                fused=device.startswith("cuda"),
+            opt_class=lambda parameters: make_optimizer(
+                parameters, options, sgd=self._sgd, fused=device.startswith("cuda")
             ),
             run_opts={
                 "device": device,
@@ -151,11 +152,10 @@ class SpeakerBrain(sb.Brain):
 
     def epochs(self) -> Iterator[int]:
         """Epochs still to do, counted from 1."""
-        while self.state.epoch < self.options.max_epochs:
-            if self.state.bad_since_best >= self.options.stop_patience:
-                log.info("no improvement in %d validations: stopping", self.state.bad_since_best)
-                return
+        while not self.state.is_over(self.options):
             yield self.state.epoch + 1
+        if self.state.bad_since_best >= self.options.stop_patience:
+            log.info("no improvement in %d validations: stopping", self.state.bad_since_best)
 
     # One step
 
@@ -176,7 +176,8 @@ class SpeakerBrain(sb.Brain):
         batch = batch.to(self.device)
         part, last = (self.step - 1) % self.sampler.accumulation, self.step % self.sampler.accumulation == 0
         if part == 0:
-            rate = self.learning_rate(self.state.epoch + 1, self.state.step + 1)
+            state = self.state
+            rate = learning_rate(self.options, state, self.steps_per_epoch, state.epoch + 1, state.step + 1)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
         place = self.state.epoch + 1, self.state.step + 1, part * parallel.world_size() + parallel.rank()
@@ -211,6 +212,8 @@ class SpeakerBrain(sb.Brain):
         elif not spoilt:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.moving_average is not None:
+            self.moving_average.update(self.state.epoch * self.steps_per_epoch + self.state.step)
         for name, value in self._step_sums.items():
             value = torch.where(spoilt, 0.0, value)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -218,21 +221,11 @@ class SpeakerBrain(sb.Brain):
         self._streak = (self._streak + 1) * spoilt
         self._longest = torch.maximum(self._longest, self._streak)
 
-    def learning_rate(self, epoch: int, step: int) -> float:
-        """Rate of a step (counted from 1) of an epoch (counted from 1)."""
-        options = self.options
-        done = epoch - 1 + (step - 1) / self.steps_per_epoch
-        rate = options.lr * self.state.lr_scale
-        if options.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, done / options.max_epochs)))
-        if done < options.warmup_epochs:
-            rate *= (done * self.steps_per_epoch + 1) / (options.warmup_epochs * self.steps_per_epoch)
-        return rate
-
     # One epoch
 
     def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
         """SpeechBrain's, but begun at the step that a checkpoint within the epoch was saved after."""
+        self._use_optimizer(sgd=self.state.sgd_from is not None)
         self.on_stage_start(sb.Stage.TRAIN, epoch)
         self.modules.train()
         loader = TimedLoader(train_set)
@@ -324,13 +317,15 @@ class SpeakerBrain(sb.Brain):
         if done < self.steps_per_epoch:
             record["skipped"] = self.steps_per_epoch - done
             log.warning("epoch %d: %d step(s) without a finite gradient were left out", epoch, record["skipped"])
-        validating = epoch % options.valid_every == 0 or epoch == options.max_epochs
+        validating = epoch % options.valid_every == 0 or epoch == state.phase(options)[1]
         if validating:
-            record["eer"] = self.validation.eer(self.model)
+            with self._averages_applied():
+                record["eer"] = self.validation.eer(self.model)
         record["seconds"] = state.epoch_seconds = parallel.broadcast(time.monotonic() - self._started)
         state.next_epoch()
         if validating:
             state.validated(record["eer"], options)
+        state.next_phase(options)
         state.history.append(record)
         self._save(end_of_epoch=True)
         self.log.epoch(state, self._waited)
@@ -344,10 +339,15 @@ class SpeakerBrain(sb.Brain):
                 mend="lower lr; the last checkpoint is kept",
             )
 
+    def _averages_applied(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model is what will be saved: the moving average, where there is one."""
+        return contextlib.nullcontext() if self.moving_average is None else self.moving_average.applied()
+
     def _share_buffers(self) -> None:
         """Give all processes the first one's running statistics, as at the beginning of every step."""
         if parallel.world_size() > 1:
-            for buffer in self.model.buffers():
+            averages = [] if self.moving_average is None else self.moving_average.state_dict().values()
+            for buffer in (*self.model.buffers(), *averages):
                 torch.distributed.broadcast(buffer, src=0)
 
     # From run to run
@@ -359,9 +359,11 @@ class SpeakerBrain(sb.Brain):
             state.sums = {name: value.item() for name, value in parallel.mean(self._sums).items()}
             state.skipped, state.epoch_seconds = int(self._skipped), time.monotonic() - self._started
         self.checkpointer.save_checkpoint(
-            meta={"epoch": state.epoch, "step": state.step}, end_of_epoch=end_of_epoch, verbosity=logging.DEBUG
+            meta={"epoch": state.epoch, "step": state.step, "sgd": self._sgd},
+            end_of_epoch=end_of_epoch,
+            verbosity=logging.DEBUG,
         )
-        self.checkpointer.prune(self.checkpoints.keep, state.best_epoch)
+        self.checkpointer.prune(max(self.checkpoints.keep, self.options.average_last), state.best_epoch)
 
     def _wrap_distributed(self) -> None:
         """SpeechBrain's, but BatchNorm stays as it is on a CPU, where PyTorch has no synchronous one."""
@@ -376,7 +378,10 @@ class SpeakerBrain(sb.Brain):
 
     def on_fit_start(self) -> None:
         self._wrap_distributed()
-        self.init_optimizers()
+        if self.options.ema_decay:
+            self.moving_average = MovingAverage(self._averaged, self.options.ema_decay)
+            self.checkpointer.add_recoverable("moving_average", self.moving_average)
+        self._use_optimizer(sgd=False)
         newest = self.checkpointer.newest()
         if newest is not None:
             self._load(newest)
@@ -385,22 +390,39 @@ class SpeakerBrain(sb.Brain):
         self.step = self.state.step * self.sampler.accumulation
         self.log.start(self.state)
 
-    def _load(self, checkpoint: Checkpoint) -> None:
-        try:
-            self.checkpointer.load_checkpoint(checkpoint)
-        except Exception as error:  # torch.load alone has a dozen ways to fail
-            why = str(error).strip().splitlines() or [type(error).__name__]
-            raise ModelError(
-                f"the checkpoint does not fit: {why[0]}",
-                path=checkpoint.path,
-                mend="remove the directory to go on from the checkpoint before, or to start afresh",
-            ) from error
+    def _use_optimizer(self, *, sgd: bool) -> None:
+        """Begin with SGD, or with AdamW, unless that is what there is."""
+        if self.optimizer is None or sgd != self._sgd:
+            self._sgd = sgd
+            self.init_optimizers()
 
-    def finish(self) -> None:
-        """Bring back the weights of the best validation."""
+    def _load(self, checkpoint: Checkpoint) -> None:
+        with reading(checkpoint):
+            self._use_optimizer(sgd=checkpoint.meta.get("sgd", False))
+            self.checkpointer.load_checkpoint(checkpoint)
+
+    def finish(self) -> float:
+        """Make the model of the first process what is to be saved; its validation EER.
+
+        That is the best validation's, or the mean of the last epochs' where they are to be averaged.
+        """
         self.log.close()
+        if self.options.average_last:
+            return self._average_last()
         state = dataclasses.replace(self.state)  # of the last epoch, not of the best
         best = self.checkpointer.of_epoch(state.best_epoch)
-        if best is not None:
+        if best is not None and parallel.is_main():
             self._load(best)
+        if self.moving_average is not None:
+            self.moving_average.swap()
         self.state = state
+        return state.best_eer
+
+    def _average_last(self) -> float:
+        ends = self.checkpointer.last_ends(self.options.average_last)
+        for name, module in self._averaged.items():
+            with reading(ends[-1]):
+                load_mean(module, [checkpoint.paramfiles[name] for checkpoint in ends])
+        eer = self.validation.eer(self.model)
+        log.info("the mean of the last %d epoch(s): valid EER %.2f %%", len(ends), 100 * eer)
+        return eer

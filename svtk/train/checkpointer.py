@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from speechbrain.utils import checkpoints
 from svtk.errors import ModelError
 from svtk.train import parallel
 
-__all__ = ["WholeCheckpointer"]
+__all__ = ["WholeCheckpointer", "reading"]
 
 
 class WholeCheckpointer(checkpoints.Checkpointer):
@@ -72,6 +74,10 @@ class WholeCheckpointer(checkpoints.Checkpointer):
             importance_key=_progress, ckpt_predicate=lambda found: _progress(found) == (epoch, 0)
         )
 
+    def last_ends(self, count: int) -> list[checkpoints.Checkpoint]:
+        """The checkpoints of the ends of the last *count* epochs, or of as many as there are, in their order."""
+        return sorted((found for found in self.list_checkpoints() if not _progress(found)[1]), key=_progress)[-count:]
+
     def prune(self, keep: int, best_epoch: int) -> None:
         """Keep the last *keep* ends of epochs, the end of *best_epoch*, and a later checkpoint within an epoch."""
         if not parallel.is_main():
@@ -84,6 +90,23 @@ class WholeCheckpointer(checkpoints.Checkpointer):
                 metafile = checkpoint.path / checkpoints.METAFNAME
                 os.replace(metafile, _unfinished(metafile))
                 shutil.rmtree(checkpoint.path)
+
+
+@contextlib.contextmanager
+def reading(checkpoint: checkpoints.Checkpoint) -> Iterator[None]:
+    """
+    Raises:
+        ModelError: what the block reads of *checkpoint* does not fit.
+    """
+    try:
+        yield
+    except Exception as error:  # torch.load alone has a dozen ways to fail
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"the checkpoint does not fit: {why[0]}",
+            path=checkpoint.path,
+            mend="remove the directory to go on from the checkpoint before, or to start afresh",
+        ) from error
 
 
 def _progress(checkpoint: checkpoints.Checkpoint) -> tuple[int, int]:

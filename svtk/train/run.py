@@ -242,19 +242,21 @@ class Run:
             in_order = DataLoader(dataset, batch_size=batches.batch_size, **loading)
             start(loss, model, in_order, dataset.speakers)
         brain.fit(brain.epochs(), DataLoader(dataset, batch_sampler=brain.sampler, **loading))
+        eer = brain.finish()
         if parallel.is_main():
-            brain.finish()
-            self._write(brain, dataset.speakers, save)
+            self._write(brain, eer, dataset.speakers, save)
         parallel.leave()
 
-    def _write(self, brain: SpeakerBrain, speakers: list[str], save: Callable[[SpeakerModel, Path], None]) -> None:
+    def _write(
+        self, brain: SpeakerBrain, eer: float, speakers: list[str], save: Callable[[SpeakerModel, Path], None]
+    ) -> None:
         state = brain.state
         summary = {
             "seed": self.seed,
             "epochs": state.epoch,
             "seconds": round(state.seconds, 1),
             "best_epoch": state.best_epoch,
-            "valid_eer": state.best_eer,
+            "valid_eer": eer,
             "history": state.history,
         }
         write_text(self.directory / "train.json", [json.dumps(summary, indent=1)])

@@ -26,6 +26,7 @@ class TrainState:
         skipped: of these steps, those whose gradient was not finite.
         epoch_seconds: time these steps took.
         lr_scale: what the plateau has left of the rate.
+        sgd_from: finished epochs when SGD took over, None before.
         bad_since_lr, bad_since_best: validations without improvement, since the rate was changed and since the best.
         best_eer, best_epoch: of the best validation.
         seconds: time the finished epochs took.
@@ -38,6 +39,7 @@ class TrainState:
     skipped: int = 0
     epoch_seconds: float = 0.0
     lr_scale: float = 1.0
+    sgd_from: int | None = None
     bad_since_lr: int = 0
     bad_since_best: int = 0
     best_eer: float = math.inf
@@ -56,6 +58,21 @@ class TrainState:
         if options.schedule == "plateau" and self.bad_since_lr >= options.lr_patience:
             self.lr_scale *= options.lr_factor
             self.bad_since_lr = 0
+
+    def phase(self, options: TrainOptions) -> tuple[int, int, float]:
+        """The optimiser's phase: finished epochs when it began and when it ends at the latest, and its first rate."""
+        if self.sgd_from is None:
+            return 0, options.max_epochs - options.sgd.epochs, options.lr
+        return self.sgd_from, self.sgd_from + options.sgd.epochs, options.sgd.lr
+
+    def is_over(self, options: TrainOptions) -> bool:
+        """Whether the phase has had its epochs, or has gone on for *stop_patience* without improvement."""
+        return self.epoch >= self.phase(options)[1] or self.bad_since_best >= options.stop_patience
+
+    def next_phase(self, options: TrainOptions) -> None:
+        """Go on to SGD if AdamW's phase is over and there is to be another; rate and patience begin anew."""
+        if options.sgd.epochs and self.sgd_from is None and self.is_over(options):
+            self.sgd_from, self.lr_scale, self.bad_since_lr, self.bad_since_best = self.epoch, 1.0, 0, 0
 
     def next_epoch(self) -> None:
         """Count an epoch as finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from svtk.models.speaker_model import load_model
 from svtk.train.brain import SpeakerBrain
 from svtk.train.objective import align_frames
 from svtk.train.options import TrainOptions
+from svtk.train.schedule import learning_rate
 from svtk.train.state import TrainState
 from svtk.train.validation import Validation
 
@@ -70,8 +72,8 @@ def test_it_goes_on_where_it_stopped():
 
 
 def rates(options, num_epochs, steps=4, scale=1.0):
-    brain = SimpleNamespace(options=options, state=TrainState(lr_scale=scale), steps_per_epoch=steps)
-    return [SpeakerBrain.learning_rate(brain, e, s) for e in range(1, num_epochs + 1) for s in range(1, steps + 1)]
+    place = itertools.product(range(1, num_epochs + 1), range(1, steps + 1))
+    return [learning_rate(options, TrainState(lr_scale=scale), steps, epoch, step) for epoch, step in place]
 
 
 def test_the_plateau_rate():
