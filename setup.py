@@ -56,7 +56,7 @@ setup(
     ],
     extras_require={
         "demo": ["espeakng-loader>=0.2.4", *onnx],
-        "k2": ["k2>=1.24.dev0"],  # PyPI ends at 1.23.4, for torch 1.13; newer ones, all .dev, are on k2's own pages (README)
+        "k2": ["k2>=1.24.dev0"],  # on pages of its own, all .dev (README); PyPI ends at 1.23.4, for torch 1.13
         "silero": ["silero-vad>=6"],
         "report": ["matplotlib>=3.8", "jinja2>=3.1"],
         "onnx": onnx,
