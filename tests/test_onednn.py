@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from svtk import onednn
 from svtk.onednn import FusedConv
 
 CASES = {
@@ -48,3 +53,58 @@ def test_bfloat16():
         expected = conv(x.transpose(1, 2)).transpose(1, 2)
     assert found.dtype == torch.bfloat16 and found.is_contiguous()
     assert (found.float() - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.fixture
+def untried():
+    """As in a new process; afterwards, too."""
+    onednn.available.cache_clear()
+    yield
+    onednn.available.cache_clear()
+
+
+def failing(error):
+    def convolution(*args):
+        raise error
+
+    return convolution
+
+
+def wrong(x, *args):
+    return torch.zeros(len(x), 16, 1, x.shape[3], dtype=x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "reason"),
+    [
+        (failing(AttributeError("no operator")), "no operator"),
+        (failing(RuntimeError("no bf16\non this CPU")), "no bf16"),
+        (failing(TypeError()), "TypeError"),
+        (wrong, "a convolution was wrong by "),
+    ],
+)
+def test_operators_that_fail_are_not_used(untried, monkeypatch, caplog, convolution, reason):
+    """Those of another torch, or without support by the processor: the log says so once."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", convolution)
+    assert not onednn.available("bfloat16") and not onednn.available("bfloat16")
+    [record] = caplog.records
+    assert record.getMessage().startswith("no fused operators of oneDNN in bfloat16: models run unfused, and slower (")
+    assert f"({reason}" in record.getMessage() and "\n" not in record.getMessage()
+
+
+def test_a_processor_without_bfloat16():
+    """A process whose torch takes the CPU for one with AVX2 alone, where the fused operators refuse bfloat16."""
+    script = """
+import torch
+from svtk.models.speaker_model import StudentSpec, build_model
+torch.manual_seed(0)
+student = {"name": "sv_mixer", "num_layers": 1, "hidden_dim": 16, "group_dim": 8}
+spec = StudentSpec(0.5, {"name": "waveform_conv", "channels": 8}, student, {"name": "linear", "embedding_dim": 8})
+model, wavs = build_model(spec.model_config()).eval(), [torch.randn(9000)]
+rows = [model.for_inference(precision).embed_cover(wavs)[0] for precision in ("float32", "bfloat16")]
+print(float(torch.cosine_similarity(*rows, dim=0)))
+"""
+    environ = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert 0.99 < float(done.stdout) <= 1.0001

@@ -147,12 +147,12 @@ class SpeakerModel(nn.Module):
             precision: ``float32`` gives this model's results to 1e-5; with ``bfloat16`` encoder and backend compute
                 in mixed precision (hidden states and embeddings still come out as float32).
 
-        On a CPU, parts that offer ``fused(precision)`` are replaced by what it makes. The copy cannot be trained,
-        saved or pickled.
+        On a CPU where :func:`svtk.onednn.available`, parts that offer ``fused(precision)`` are replaced by what it
+        makes. The copy cannot be trained, saved or pickled.
         """
         fast = copy.deepcopy(self).eval().requires_grad_(False)
         fast._precision = precision
-        if onednn.available() and next(self.parameters()).device.type == "cpu":
+        if next(self.parameters()).device.type == "cpu" and onednn.available(precision):
             for part in (fast.encoder, fast):
                 for name, module in part.named_children():
                     if hasattr(module, "fused"):

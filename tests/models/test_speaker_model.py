@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from svtk import onednn
 from svtk.errors import AudioError, ConfigError, ModelError
 from svtk.models.embedding import embed_utterances
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, StudentSpec, build_model, load_model, save_model
@@ -390,6 +391,17 @@ def test_a_teachers_model_dir_holds_its_backend_alone(teacher, monkeypatch, tmp_
     (elsewhere / "encoder/model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the teacher"):
         load_model(elsewhere)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0), ("bfloat16", 0.05)])
+def test_a_copy_for_inference_without_fused_operators(monkeypatch, precision, tolerance):
+    monkeypatch.setattr(onednn, "available", lambda precision: False)
+    model, some = build(), wavs(LENGTHS)
+    fast = model.for_inference(precision)
+    assert [type(module) for module in fast.modules()] == [type(module) for module in model.modules()]
+    expected, found = model.embed_cover(some), fast.embed_cover(some)
+    assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() <= tolerance
+    assert torch.equal(found, expected) == (precision == "float32")
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
