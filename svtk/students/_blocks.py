@@ -33,7 +33,8 @@ class TokenMLP(nn.Module):
 
 def _left(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer over axis 1 of (B, T, H)."""
-    return torch.baddbmm(layer.bias[:, None], layer.weight.expand(len(x), -1, -1), x)
+    # not len(x), a constant to torch.export, which would fail and begin again in a slower way
+    return torch.baddbmm(layer.bias[:, None], layer.weight.expand(x.shape[0], -1, -1), x)
 
 
 class ChannelMLP(nn.Sequential):

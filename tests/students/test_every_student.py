@@ -50,6 +50,14 @@ def test_table_1(name, parameters, gmacs):
 
 
 @pytest.mark.parametrize("name", STUDENTS)
+def test_traced_at_the_first_go(name):
+    """No batch size is a constant of the program, at which export would begin again in a slower way."""
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(small(name).eval(), (torch.randn(2, 11, 48),), dynamic_shapes=free, strict=False)
+    assert program.module()(torch.randn(5, 11, 48))[-1].shape == (5, 11, 48)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
 @pytest.mark.parametrize(("num_layers", "num_frames", "dim"), [(1, 9, 48), (3, 149, 24), (2, 100, 96)])
 def test_hidden_states(name, num_layers, num_frames, dim):
     student = small(name, num_frames, num_layers=num_layers, hidden_dim=dim).eval()
