@@ -10,7 +10,7 @@ import torch
 
 from svtk.config import from_mapping
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, build_model, save_model
-from svtk.models.teacher import teacher_spec
+from svtk.models.teacher import load_teacher, teacher_spec
 from svtk.teachers import wavlm
 from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
@@ -24,9 +24,11 @@ class TeacherConfig(FrozenEncoderOptions):
 
     Attributes:
         new_model: sizes of the WavLM that is trained from scratch (without ``--encoder``).
+        train_encoder: the pretrained encoder learns, too, and is saved in ``encoder/``.
     """
 
     new_model: wavlm.NewModel = dataclasses.field(default_factory=wavlm.NewModel)
+    train_encoder: bool = False
 
 
 def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = None, path: Any = None) -> None:
@@ -35,8 +37,8 @@ def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = No
     Args:
         mapping: configuration as read from YAML and ``--set``.
         run: data, MODEL_DIR, seed and device.
-        encoder: hub name or directory of a pretrained encoder, which stays frozen; None trains a small WavLM
-            from scratch with its backend.
+        encoder: hub name or directory of a pretrained encoder, which stays frozen but with ``train_encoder``; None
+            trains a small WavLM from scratch with its backend.
         path: configuration file, for messages.
 
     Raises:
@@ -48,14 +50,16 @@ def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = No
     if run.finished("train-teacher", resolved, encoder=encoder):
         return
     torch.manual_seed(run.seed)
-    if encoder is not None:
+    if encoder is not None and not config.train_encoder:
         spec = teacher_spec(encoder)
         spec["source"] = _absolute(spec["source"])
         model = build_model(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), path=path)
         run.train(model, run.frozen_encoder_crops(model, config), sv_loss, config)
     else:
-        spec = {"name": "wavlm", "source": "encoder"}
-        new = wavlm.create(config.new_model)
+        if encoder is not None:
+            spec, new = {**teacher_spec(encoder), "source": "encoder"}, load_teacher(encoder, frozen=False)
+        else:
+            spec, new = {"name": "wavlm", "source": "encoder"}, wavlm.create(config.new_model)
         head = backend.build(num_hidden=new.num_hidden, hidden_dim=new.hidden_dim)
         model = SpeakerModel(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), new, head)
         run.train(model, run.crops(config), sv_loss, config, save=_save_with_encoder)

@@ -54,6 +54,14 @@ def test_a_new_wavlm(train, tmp_path):
     assert teacher.num_hidden == 3 and teacher.frozen and teacher.normalize_wav
 
 
+def test_a_pretrained_encoder_learns_where_it_is_asked_to(train, wavlm_dir, tmp_path):
+    train(tmp_path / "m", encoder=wavlm_dir, train_encoder=True, max_epochs=1, valid_every=1)
+    wav = torch.randn(1, 8000)
+    before, after = load_teacher(wavlm_dir)(wav)[-1], load_teacher(tmp_path / "m")(wav)[-1]
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.equal(load_model(tmp_path / "m").encoder(wav)[-1], after)
+
+
 def test_encoder_and_backend_learn_together(train, tmp_path):
     still = train(tmp_path / "still", max_epochs=1, lr=1e-12)
     moved = train(tmp_path / "moved", max_epochs=1)
