@@ -419,7 +419,7 @@ class SpeakerBrain(sb.Brain):
         return state.best_eer
 
     def _average_last(self) -> float:
-        ends = self.checkpointer.last_ends(self.options.average_last)
+        ends = parallel.on_main(lambda: self.checkpointer.last_ends(self.options.average_last))  # which it has saved
         for name, module in self._averaged.items():
             with reading(ends[-1]):
                 load_mean(module, [checkpoint.paramfiles[name] for checkpoint in ends])

@@ -136,15 +136,25 @@ def test_resumed_by_another_number_of_processes(plain, distil, together, tmp_pat
     assert_close_training(tmp_path / "m", plain)
 
 
-def test_killed_and_resumed_by_as_many_it_is_the_same_bit_for_bit(distil, together, tmp_path, stop_at, kill):
-    """With BatchNorm, whose running statistics are the first process's, dropout and noise."""
-    assert together(lambda: distil(tmp_path / "whole", checkpoint_steps=2)) == [0, 0]
+@pytest.mark.parametrize("settings", [(), ("ema_decay=0.9",)])
+def test_killed_and_resumed_by_as_many_it_is_the_same_bit_for_bit(distil, together, tmp_path, stop_at, kill, settings):
+    """With BatchNorm, whose running statistics and their moving average are the first process's, dropout and noise."""
+    assert together(lambda: distil(tmp_path / "whole", *settings, checkpoint_steps=2)) == [0, 0]
     stop_at(2, 4, kill)
-    assert signal.SIGKILL in together(lambda: distil(tmp_path / "m", checkpoint_steps=2))
+    assert signal.SIGKILL in together(lambda: distil(tmp_path / "m", *settings, checkpoint_steps=2))
     stop_at(9, 9, kill)
-    assert together(lambda: distil(tmp_path / "m", checkpoint_steps=2)) == [0, 0]
+    assert together(lambda: distil(tmp_path / "m", *settings, checkpoint_steps=2)) == [0, 0]
     weights, whole = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole"))
     assert weights == whole
+
+
+@pytest.mark.parametrize("settings", [("ema_decay=0.8", "sgd.epochs=1"), ("average_last=2",)])
+def test_averages_and_a_second_phase(distil, together, tmp_path, settings):
+    distil(tmp_path / "one", *PLAIN, *settings)
+    assert together(lambda: distil(tmp_path / "two", *PLAIN, *settings)) == [0, 0]
+    assert_close_training(tmp_path / "two", tmp_path / "one")
+    eers = [json.loads((tmp_path / name / "train.json").read_text())["valid_eer"] for name in ("one", "two")]
+    assert eers[0] == pytest.approx(eers[1], abs=1e-6)
 
 
 def test_dropout_differs_between_the_parts(plain, distil, together, tmp_path):
