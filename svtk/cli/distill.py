@@ -14,7 +14,9 @@ from svtk.cli._provenance import training_provenance
 @click.option("--train", "train_dir", required=True, type=existing_dir, help="Training data directory.")
 @validation_options
 @click.option("--teacher", help="Teacher (hub name, directory or YAML), run in the loop.")
-@click.option("--targets", type=existing_dir, help="Output of extract-targets, instead of a teacher in the loop.")
+@click.option(
+    "--targets", type=existing_dir, help="Output of extract-targets; with --teacher, of some of the utterances."
+)
 @click.option(
     "--teacher-embeddings",
     metavar="RSPECIFIER",
@@ -30,8 +32,6 @@ def command(config, overrides, teacher, targets, teacher_embeddings, **run):
     from svtk.train.distill import distill
     from svtk.train.run import Run
 
-    if teacher and targets:
-        raise click.UsageError("--teacher and --targets exclude each other")
     with training_provenance(run["model_dir"]):
         distill(
             load_config(config, overrides),

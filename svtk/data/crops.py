@@ -31,9 +31,10 @@ class Batch:
         wav: what the student hears (B, N), augmented.
         clean: what the teacher hears (B, N); *wav* itself where nothing was augmented.
         label: speaker index (B,).
-        targets: cached teacher states {layer: (B, T or T - 1, H)}, or None.
-        utterances: whole clean utterances, each (N_i,), or None.
+        targets: cached teacher states {layer: (C, T or T - 1, H)} of the crops that have them, or None.
+        utterances: whole clean utterances, each (N_i,), of the B - C crops that have no cached states, or None.
         start_frames: first frame of each crop in its utterance.
+        cached: for each crop whether *targets* has it, where some crops do and others do not; else None.
         teacher_embedding: another system's embeddings of the crops' utterances (B, E'), or None.
     """
 
@@ -43,6 +44,7 @@ class Batch:
     targets: dict[int, torch.Tensor] | None
     utterances: list[torch.Tensor] | None
     start_frames: list[int]
+    cached: list[bool] | None = None
     teacher_embedding: torch.Tensor | None = None
 
     def to(self, device: Any, **_: Any) -> Batch:
@@ -55,6 +57,7 @@ class Batch:
             None if self.targets is None else {k: v.to(device) for k, v in self.targets.items()},
             None if self.utterances is None else [u.to(device) for u in self.utterances],
             self.start_frames,
+            self.cached,
             None if self.teacher_embedding is None else self.teacher_embedding.to(device),
         )
 
@@ -83,11 +86,12 @@ class CropDataset(Dataset):
         augmenter: makes the student's side noisy, or None.
         targets: cached teacher targets to slice along, and frames per crop, or None.
         teacher_embeddings: of every utterance, to give along with its crops, or None.
-        whole: also give the whole utterance (for a teacher that hears all of it).
+        whole: also give the whole utterance (for a teacher that hears all of it) where it has no cached targets, which
+            some or all may then lack.
         cache: keep decoded audio in memory as 16-bit integers.
 
     Raises:
-        DataError: fewer than two speakers, or an utterance without teacher target or embedding.
+        DataError: fewer than two speakers, an utterance without embedding, or one without teacher target and not *whole*.
     """
 
     def __init__(
@@ -115,7 +119,7 @@ class CropDataset(Dataset):
                 np.clip(np.round(self._read(i) * 32768), -32768, 32767).astype(np.int16)  # exact for 16-bit audio
                 for i in progress(range(len(self.items)), "read audio")
             ]
-        if targets is not None:
+        if targets is not None and not whole:
             targets.check([item.utt for item in self.items])
         self._teacher_embeddings: np.ndarray | None = None
         if teacher_embeddings is not None:
@@ -147,11 +151,12 @@ class CropDataset(Dataset):
             "label": self.labels[index],
             "start_frame": start // FRAME,
         }
-        if self.targets is not None:
+        cached = self.targets is not None and item.utt in self.targets
+        if cached:
             example["targets"] = self.targets.read(item.utt, start // FRAME, self.crop_frames)
         if self._teacher_embeddings is not None:
             example["teacher_embedding"] = self._teacher_embeddings[index]
-        if self.whole:
+        if self.whole and not cached:
             example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
         return example
 
@@ -174,13 +179,12 @@ class CropDataset(Dataset):
         def stack(key: str) -> torch.Tensor:
             return torch.from_numpy(np.stack([example[key] for example in examples]))
 
-        targets = None
-        if "targets" in examples[0]:
-            layers = examples[0]["targets"]
-            frames = min(len(state) for e in examples for state in e["targets"].values())
-            targets = {
-                layer: torch.from_numpy(np.stack([e["targets"][layer][:frames] for e in examples])) for layer in layers
-            }
+        targets, cached = None, ["targets" in example for example in examples]
+        if any(cached):
+            states = [example["targets"] for example in examples if "targets" in example]
+            frames = min(len(state) for layers in states for state in layers.values())
+            targets = {k: torch.from_numpy(np.stack([layers[k][:frames] for layers in states])) for k in states[0]}
+        utterances = [torch.from_numpy(example["utterance"]) for example in examples if "utterance" in example]
         clean = stack("clean")
         same = all(example["wav"] is example["clean"] for example in examples)
         return Batch(
@@ -188,8 +192,9 @@ class CropDataset(Dataset):
             clean,
             torch.tensor([example["label"] for example in examples]),
             targets,
-            [torch.from_numpy(e["utterance"]) for e in examples] if "utterance" in examples[0] else None,
+            utterances or None,
             [example["start_frame"] for example in examples],
+            cached if any(cached) and not all(cached) else None,
             stack("teacher_embedding") if "teacher_embedding" in examples[0] else None,
         )
 

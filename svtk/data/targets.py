@@ -65,6 +65,10 @@ class Targets:
             )
         self._readers = {layer: ScpReader(str(self.path / f"layer{layer}.scp")) for layer in layers}
 
+    def __contains__(self, utt: object) -> bool:
+        """Whether every layer has *utt*."""
+        return all(utt in reader for reader in self._readers.values())
+
     def check(self, utts: list[str]) -> None:
         """Raise DataError unless every layer has every utterance."""
         for layer, reader in self._readers.items():

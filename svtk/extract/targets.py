@@ -11,19 +11,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.cuts import load_cuts, locate
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
-from svtk.fingerprint import sha256_of_json, sha256_of_named
+from svtk.fingerprint import sha256_of_json
 from svtk.kaldi.datadir import read_map
 from svtk.kaldi.specifiers import is_rspecifier
 from svtk.kaldi.tables import TableWriter
 from svtk.kaldi.text import write_text
-from svtk.models.teacher import load_teacher
+from svtk.models.teacher import digest_weights, load_teacher
 from svtk.progress import progress
 
 __all__ = ["extract_targets", "parse_layers"]
@@ -56,11 +55,6 @@ def parse_layers(text: str, num_hidden: int) -> list[int]:
             raise ConfigError("no such layer", found=repr(word), expected=f"0 ... {num_hidden - 1}, last or all")
         layers.add(layer % num_hidden)
     return sorted(layers)
-
-
-def _digest_weights(model: nn.Module) -> str:
-    """SHA-256 of all weights."""
-    return sha256_of_named((key, value.cpu().numpy().tobytes()) for key, value in model.state_dict().items())
 
 
 def _complete(out: Path, info: TargetsInfo, frames: dict[str, int]) -> bool:
@@ -122,7 +116,7 @@ def extract_targets(
     model = load_teacher(teacher).to(device)
     info = TargetsInfo(
         teacher=str(teacher),
-        weights=_digest_weights(model),
+        weights=digest_weights(model),
         hidden_dim=model.hidden_dim,
         num_hidden=model.num_hidden,
         layers=parse_layers(layers, model.num_hidden),

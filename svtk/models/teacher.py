@@ -9,10 +9,11 @@ from typing import Any
 
 from svtk.config import find_config, from_mapping, load_config, load_yaml
 from svtk.errors import ModelError
+from svtk.fingerprint import sha256_of_named
 from svtk.models.speaker_model import ModelConfig, located
 from svtk.registry import configure, names
 
-__all__ = ["load_teacher", "teacher_spec"]
+__all__ = ["digest_weights", "load_teacher", "teacher_spec"]
 
 
 def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
@@ -69,3 +70,8 @@ def teacher_spec(source: str | os.PathLike) -> dict[str, Any]:
 def load_teacher(source: str | os.PathLike, *, frozen: bool = True) -> Any:
     """Load a :class:`svtk.teachers._base.Teacher` from anything :func:`teacher_spec` understands."""
     return configure("teachers", teacher_spec(source)).build(frozen=frozen)
+
+
+def digest_weights(model: Any) -> str:
+    """SHA-256 of all weights of a module, by their names: what a teacher is, whatever the name of its directory."""
+    return sha256_of_named((key, value.cpu().numpy().tobytes()) for key, value in model.state_dict().items())

@@ -14,7 +14,7 @@ from svtk.data.targets import Targets
 from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import StudentSpec, build_model
-from svtk.models.teacher import load_teacher
+from svtk.models.teacher import digest_weights, load_teacher
 from svtk.registry import Component, configure
 from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
@@ -32,7 +32,8 @@ class DistillConfig(TrainOptions, StudentSpec):
             weight 0 is only watched; an empty list trains without a teacher.
         sv_weight: weight of the SV loss; 0 leaves it out.
         teacher_context: what a teacher in the loop hears: the ``crop``, as in the paper, or the whole
-            ``utterance``, whose states are then cut along the crop, as cached teacher targets are.
+            ``utterance``, whose states are then cut along the crop, as cached teacher targets are. Beside cached
+            ones it hears the utterance.
     """
 
     sv_loss: dict = dataclasses.field(default_factory=lambda: {"name": "aam_softmax"})
@@ -78,7 +79,8 @@ def distill(
         mapping: configuration as read from YAML and ``--set``.
         run: data, MODEL_DIR, seed and device.
         teacher: hub name or directory, for targets on the fly.
-        targets: directory of cached teacher targets, instead.
+        targets: directory of cached teacher targets, instead; with *teacher*, of some of the utterances: it gives
+            those of the others, and the result is that of a directory that has all (uncompressed ones, same device).
         teacher_embeddings: rspecifier of one vector per training utterance, for KD losses between embeddings.
         path: configuration file, for messages.
 
@@ -92,9 +94,9 @@ def distill(
     kd = kd_components(config, path)
     resolved["kd_losses"] = [{**component.spec(), "weight": weight} for weight, component in kd]
     of_hidden = [component for _, component in kd if "teacher_dim" in component.wiring]
-    if of_hidden and (teacher is None) == (targets is None):
+    if of_hidden and teacher is None and targets is None:
         raise ConfigError(
-            "distillation needs one of --teacher and --targets", path=path, mend="give one, or set kd_losses=[]"
+            "distillation needs --teacher, --targets or both", path=path, mend="give one, or set kd_losses=[]"
         )
     _check_embeddings_wanted(kd, teacher_embeddings, path)
     if not config.sv_weight and not any(weight for weight, _ in kd):
@@ -120,10 +122,18 @@ def distill(
     losses = _build(kd, wiring)
     if of_hidden and teacher is not None:
         distillation = {"teacher": source}
-        teacher_side["whole"] = config.teacher_context == "utterance"
-    elif of_hidden:
+        teacher_side["whole"] = targets is not None or config.teacher_context == "utterance"
+    if of_hidden and targets is not None:
         layers = sorted({layer for *_, loss in losses for layer in getattr(loss, "teacher_layers", ())})
-        teacher_side["targets"] = _open_targets(targets, layers, config, run.vad)
+        teacher_side["targets"] = cached = _open_targets(targets, layers, config, run.vad)
+        if teacher is not None and cached.info.weights != digest_weights(source):
+            raise ConfigError(
+                "teacher targets were made by another teacher",
+                path=targets,
+                found=cached.info.teacher,
+                expected=teacher,
+                mend="give the --teacher that extract-targets had",
+            )
         teacher_side["crop_frames"] = model.window_frames
     dataset = run.crops(config, **teacher_side)
     distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}

@@ -95,7 +95,7 @@ def align_frames(student: list[Tensor], teacher: Mapping[int, Tensor]) -> tuple[
 def teacher_states(
     teacher: Callable[[Tensor], Sequence[Tensor]] | None, batch: Batch, layers: set[int], num_frames: int
 ) -> dict[int, Tensor]:
-    """Teacher states {layer: (B, T, H)} of a batch, cached or on the fly.
+    """Teacher states {layer: (B, T, H)} of a batch: cached, on the fly, or those that are not cached on the fly.
 
     Args:
         teacher: wav (B, N) to hidden states; None where the batch has them.
@@ -103,16 +103,19 @@ def teacher_states(
         layers: which states.
         num_frames: T of a crop, where the teacher hears whole utterances.
     """
-    if batch.targets is not None:
+    if batch.targets is not None and batch.cached is None:
         return {layer: batch.targets[layer] for layer in layers}
     if batch.utterances is None:
         states = teacher(batch.clean)
         return {layer: states[layer] for layer in layers}
     rows: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for utterance, start in zip(batch.utterances, batch.start_frames, strict=True):
-        states = teacher(utterance[None])
+    utterances, num_cached = iter(batch.utterances), 0
+    for start, cached in zip(batch.start_frames, batch.cached or [False] * len(batch.start_frames), strict=True):
+        states = None if cached else teacher(next(utterances)[None])
         for layer in layers:
-            rows[layer].append(states[layer][0, start : start + num_frames])
+            row = batch.targets[layer][num_cached] if cached else states[layer][0, start : start + num_frames]
+            rows[layer].append(row)
+        num_cached += cached
     frames = min(len(row) for states in rows.values() for row in states)
     return {layer: torch.stack([row[:frames] for row in states]) for layer, states in rows.items()}
 
