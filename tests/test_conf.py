@@ -32,6 +32,8 @@ def config_class(name: str) -> type:
         ("teacher", TeacherConfig),
         ("backend", BackendConfig),
         ("lmft", FineTuneConfig),
+        ("fine_tune", FineTuneConfig),
+        ("study", DistillConfig),
     ):
         if word in name:
             return cls
@@ -168,6 +170,21 @@ def test_builds_at_its_size(name):
     with torch.device("meta" if name.startswith("distill_") else "cpu"):
         model = build_model(config.model_config())
     assert model.encoder.num_hidden == config.student["num_layers"] + 1 and model.embedding_dim > 0
+
+
+@pytest.mark.parametrize("prefix", ["", "folder_"])
+def test_two_steps_are_the_one_step_in_turn(prefix):
+    """Distillation without speakers, speakers without distillation, all else the same but for the schedule."""
+    both, first = (load_config(CONF / f"{prefix}distill_sv_mixer{step}.yaml") for step in ("", "_two_step"))
+    timing = {"max_epochs", "schedule", "stop_patience", "average_last", "valid_every", "sv_weight"}
+    assert first["sv_weight"] == 0 and first["average_last"] == 1
+    assert {k: v for k, v in first.items() if k not in timing} == {k: v for k, v in both.items() if k not in timing}
+    one, second = read(f"{prefix}distill_sv_mixer.yaml"), read(f"{prefix}fine_tune_sv_mixer_two_step.yaml")
+    for key in ("crop_duration", "batch_size", "lr", "weight_decay", "augment", "cache_audio", "lr_patience"):
+        assert getattr(one, key) == getattr(second, key), key
+    assert configure("losses", one.sv_loss).spec() == configure("losses", second.sv_loss).spec()
+    if prefix:
+        assert first["max_epochs"] + second.max_epochs == one.max_epochs
 
 
 def test_the_readme_names_every_row():
