@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Does the paper's claim hold on the real speech at hand? Trains the matrix local/study.yaml, one CPU core a run, and
+# keeps a small JSON file of each run in results/study. After a kill, the same command goes on where it stopped.
+set -euo pipefail
+_local=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$_local/../path.sh"
+. "$SVTK_ROOT/utils/log.sh"
+
+help_message="usage: $0 [options]
+examples:
+  $0 --corpus-dir corpora/speechocean762 --whisper models/whisper-base-encoder --dvector Resemblyzer-0.1.4-py3-none-any.whl
+  $0 --report true"
+
+group=all          # main, students, kd, teachers, backends, frontend or beyond; all: every run
+corpus_dir=        # ROOT/train/SPK/UTT.ext, ROOT/test/...; noise and rooms in ROOT or beside it, as run.sh looks for them
+whisper=           # Whisper's encoder, the teacher (none: runs that need it are left out)
+dvector=           # the wheel of resemblyzer 0.1.4, whose embeddings teach, too (none: runs that need it are left out)
+layers=2,4,6       # of Whisper, that are kept as teacher targets
+nj=1               # runs side by side, each of one thread; the results are the same
+seeds=             # only so many seeds of each run [as the matrix says]
+smoke=false        # two students, one seed, on a synthetic corpus, in seconds: shows that all of it works
+report=false       # only print the tables of the results that are there, as Markdown
+device=cpu         # cpu, cuda ...
+matrix=            # what is trained [local/study.yaml]
+data=              # data directories [data/study]
+exp=               # models and scores [exp/study]
+results=           # results, one small JSON file each [results/study]
+num_valid_spks=12  # speakers held out of training for validation
+. "$SVTK_ROOT/utils/parse_options.sh"
+
+[ $# -eq 0 ] || _options_error "found '$1', expected options only"
+[[ $nj =~ ^[1-9][0-9]*$ ]] || _options_error "--nj $nj: expected a whole number of at least 1"
+[[ $seeds =~ ^[0-9]*$ ]] || _options_error "--seeds $seeds: expected a whole number"
+if [ "$smoke" = true ]; then
+  matrix=${matrix:-$_local/study_smoke.yaml} data=${data:-$_local/../data/study_smoke} exp=${exp:-$_local/../exp/study_smoke}
+  results=${results:-$exp/results} num_valid_spks=2 layers=last
+fi
+matrix=${matrix:-$_local/study.yaml}
+data=$(realpath -m -- "${data:-$_local/../data/study}")
+exp=$(realpath -m -- "${exp:-$_local/../exp/study}")
+results=$(realpath -m -- "${results:-$_local/../results/study}")
+python=${SVTK_PYTHON:-$SVTK_ROOT/.venv/bin/python}  # as bin/svtk chooses it
+[ -n "${SVTK_PYTHON:-}" ] || [ -x "$python" ] || python=python3
+export PYTHONPATH=$SVTK_ROOT${PYTHONPATH:+:$PYTHONPATH}
+study() { "$python" "$_local/study.py" "$@"; }
+if [ "$report" = true ]; then
+  study report "$matrix" "$results"
+  exit
+fi
+
+study list "$matrix" "$group" "${seeds:-0}" > /dev/null  # what is wrong with the matrix shows now
+mkdir -p "$exp/log" "$data"
+if [ "$smoke" = true ]; then
+  corpus_dir=$data/corpus
+  [ -d "$corpus_dir" ] || svtk make-demo-corpus --num-spks 10 --num-test-spks 4 --utts-per-spk 3 "$corpus_dir"
+fi
+[ -n "$corpus_dir" ] || _options_error "--corpus-dir ROOT is needed"
+corpus_dir=$(realpath -- "$corpus_dir")
+for name in whisper dvector; do
+  [ -z "${!name}" ] || [ -e "${!name}" ] || die "--$name ${!name}: no such file or directory"
+  [ -z "${!name}" ] || printf -v "$name" '%s' "$(realpath -- "${!name}")"
+done
+
+log "data: $corpus_dir → $data"
+"$_local/../run.sh" --corpus folder --corpus-dir "$corpus_dir" --data "$data" --exp "$exp/prepare" \
+  --num-valid-spks "$num_valid_spks" --stop-stage 2
+
+# What each teacher gives, made when a run of the group needs it, and how well it verifies.
+export OMP_NUM_THREADS=1
+crop=$(sed -n 's/^crop_duration: *\([0-9.]*\).*/\1/p' "$SVTK_ROOT/conf/study_sv_mixer.yaml")
+targets_of() {  # targets_of NAME SOURCE: hidden states of the training data
+  run "$exp/log/targets_$1.log" svtk extract-targets --teacher "$2" --layers "$layers" --compress two-byte \
+    --min-duration "$crop" --device "$device" "$data/train" "$exp/targets/$1"
+}
+train_teacher() {  # train_teacher NAME CONFIG: a backend on Whisper, and Whisper itself where CONFIG says so
+  local dir=$exp/teachers/$1 augment=()
+  [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
+  run "$exp/log/teacher_$1.log" svtk train-teacher --config "$2" --encoder "$whisper" --valid "$data/valid" \
+    --valid-trials "$data/trials/valid" --device "$device" "${augment[@]}" "$data/train" "$dir"
+  [ -s "$dir/test.scp" ] || run "$exp/log/extract_teacher_$1.log" \
+    svtk extract-embeddings --device "$device" "$dir" "$data/test" "ark,scp:$dir/test.ark,$dir/test.scp"
+}
+measure_teacher() {
+  local dir=$exp/teachers/$1
+  "$_local/study_measure.sh" "$data" "$dir" "$dir/test.scp" "$exp/log/teacher_$1"
+  study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
+}
+ready=" none "
+for teacher in $(study list "$matrix" "$group" "${seeds:-0}" | cut -d ' ' -f 3 | sort -u); do
+  case $teacher in
+    whisper | whisper_tuned) [ -n "$whisper" ] || { log "no --whisper: runs taught by $teacher are left out" && continue; } ;;
+    dvector) [ -n "$dvector" ] || { log "no --dvector: runs taught by it are left out" && continue; } ;;
+  esac
+  log "teacher: $teacher"
+  mkdir -p "$exp/teachers/$teacher"
+  config=$SVTK_ROOT/conf/study_teacher.yaml
+  [ "$smoke" = false ] || config=$_local/study_smoke_teacher.yaml
+  case $teacher in
+    whisper)
+      targets_of whisper "$whisper"
+      train_teacher whisper "$config"
+      measure_teacher whisper
+      ;;
+    whisper_tuned)
+      train_teacher whisper_tuned "$SVTK_ROOT/conf/study_teacher_tuned.yaml"
+      targets_of whisper_tuned "$exp/teachers/whisper_tuned"
+      measure_teacher whisper_tuned
+      ;;
+    dvector)
+      for set in train test; do
+        to=$exp/teachers/dvector/$set
+        [ -s "$to.scp" ] || run "$exp/log/dvector_$set.log" \
+          "$python" "$_local/dvector.py" "$dvector" "$data/$set" "ark,scp:$to.ark,$to.scp"
+      done
+      measure_teacher dvector
+      ;;
+  esac
+  ready+="$teacher "
+done
+
+# The runs, first seeds first; each leaves its result when it is whole.
+list=$exp/runs
+study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"
+study list "$matrix" "$group" "${seeds:-0}" | while read -r name seed teacher; do
+  [[ $ready == *" $teacher "* ]] || continue
+  case $teacher in
+    none) echo "$name $seed none none" ;;
+    dvector) echo "$name $seed teacher-embeddings scp:$exp/teachers/dvector/train.scp" ;;
+    *) echo "$name $seed targets $exp/targets/$teacher" ;;
+  esac
+done > "$list.part"
+mv "$list.part" "$list"
+log "$(wc -l < "$list") runs, $nj side by side → $results"
+export _local python data exp results device
+one() {
+  local id=$1.seed$2
+  [ ! -s "$results/$id.json" ] || return 0
+  if "$_local/study_run.sh" "$1" "$2" "$3" "$4" "$data" "$exp" "$results" "$device" > "$exp/log/$id.log" 2>&1; then
+    echo "$(date +%H:%M:%S) $id: done" >&2
+  else
+    echo "$(date +%H:%M:%S) $id: failed; log: $exp/log/$id.log" >&2
+    return 1
+  fi
+}
+export -f one
+# shellcheck disable=SC2016  # the shell that xargs starts expands these
+xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ < "$list" || die "runs failed; their logs are named above. To mend: see there; the same command again goes on"
+
+# Paired differences of two runs of one seed.
+study pairs "$matrix" "$group" "$results" | while read -r first second seed; do
+  for trials in test test_same_sex; do
+    a=$exp/$first/seed$seed/eval_$trials/scores b=$exp/$second/seed$seed/eval_$trials/scores
+    to=$exp/compare/$first.$second.seed$seed.$trials.json
+    [ -s "$a" ] && [ -s "$b" ] || continue
+    mkdir -p "$exp/compare"
+    [ -s "$to" ] || run_to "$to" "$exp/log/compare.log" \
+      svtk compute-metrics --json --utt2spk "$data/test/utt2spk" --compare "$a" "$b" "$data/trials/$trials" < /dev/null
+    study compared "$first" "$second" "$seed" "$trials" "$to" "$results" < /dev/null
+  done
+done
+study report "$matrix" "$results"
