@@ -65,8 +65,8 @@ def command(
     """Tell whether two recordings are of the same speaker.
 
     Recordings may have any format, rate and number of channels that libsndfile or ffmpeg reads; "-" is stdin, of which
-    the score refines, in lines on stderr, while it arrives. Prints the score (cosine), the natural log-likelihood ratio
-    where a calibration is there, and then the decision.
+    the score refines, in lines on stderr, while it arrives (until its end, or Ctrl-C). Prints the score (cosine), the
+    natural log-likelihood ratio where a calibration is there, and then the decision.
     """
     enroll, test = sides["enroll"], sides["test"]
     if enroll == "-":
@@ -155,12 +155,39 @@ def _heard(model, first, raw_rate, words):
     from svtk.models.streaming import StreamingEmbedder
 
     stream = StreamingEmbedder(model.network, growth=0)
-    for piece in hear(sys.stdin.buffer, raw_rate=raw_rate):
+    for piece in _until_interrupted(hear(sys.stdin.buffer, raw_rate=raw_rate)):
         row = stream.push(piece)
         if row is not None:
             score = model.score(first, row.float().cpu().numpy())
             click.echo(f"{stream.covered / 16_000:6.2f} s  {words(score)}", err=True)
     return stream.finish().float().cpu().numpy(), stream.num_samples / 16_000
+
+
+def _until_interrupted(pieces):
+    """The pieces up to Ctrl-C, which ends a recorder beside us, too: it ends listening, not the verb."""
+    import signal
+
+    reading = stopped = False
+
+    def stop(_signal, _frame):
+        nonlocal stopped
+        stopped = True
+        if reading:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        while not stopped:
+            reading = True
+            try:
+                piece = next(pieces)
+            except (StopIteration, KeyboardInterrupt):
+                return
+            finally:
+                reading = False
+            yield piece
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _words(result):

@@ -1,5 +1,6 @@
 """Checkpoints of others as models of ours: the SV-Mixer authors' torch.hub release, and WavLM of unilm and s3prl.
 
+Of the same group's SSRFNet release the encoder is one of these, too; its ReDimNet classifier is not known here.
 Layouts are known by the weights in them; ``name_maps/*.yaml`` say what their names become. Checkpoints are loaded as
 weights only, so that none can run code.
 """

@@ -16,7 +16,7 @@ from svtk.cli.main import svtk as cli
 from svtk.errors import ConfigError, ModelError, SvtkError
 from svtk.models import import_checkpoint as module
 from svtk.models.import_checkpoint import import_checkpoint
-from svtk.models.speaker_model import load_model
+from svtk.models.speaker_model import StudentSpec, build_model, load_model
 
 T, H, D, G, CONV = 24, 16, 8, 2, 6  # frames, width, width of a group, groups, channels of the frontend
 C, A, ATT, SCALE, SE, E, L = 8, 12, 5, 4, 3, 6, 2  # the classifier's, and the number of blocks
@@ -167,6 +167,14 @@ def test_the_authors_models_compute_what_they_did(released, tmp_path, names):
     assert report.ignored == (["criterion_sv.weight"] if names == ["both.ckpt"] else [])
     model = load_model(tmp_path / "model")
     assert (model.config.window, model.window_frames, model.embedding_dim) == (0.5, T, E)
+
+
+def test_the_released_size():
+    """What the authors say of their small model: 33.0 M parameters and 11.9 GMACs for 3 s."""
+    from svtk.deploy.describe import describe
+
+    size = describe(build_model(StudentSpec(backend={"name": "ecapa_dense"}).model_config()))
+    assert round(size["parameters"] / 1e6, 1) == 33.0 and round(size["macs"] / 1e9, 1) == 11.9
 
 
 def test_every_weight_counts(released, tmp_path):
