@@ -136,6 +136,7 @@ def distill(
             )
         teacher_side["crop_frames"] = model.window_frames
     dataset = run.crops(config, **teacher_side)
+    del vectors, teacher_side  # the dataset holds what it needs of a table that may fill gigabytes
     distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}
     run.train(model, dataset, components["sv_loss"], config, **distillation)
 

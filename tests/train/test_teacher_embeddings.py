@@ -108,7 +108,7 @@ def test_what_is_missing_and_what_is_not_wanted(distil, tmp_path, vectors, write
         distil(tmp_path / "m", COSINE, **NO_TEACHER)
     with pytest.raises(ConfigError, match=r"no loss of kd_losses compares embeddings; found --teacher-embeddings scp:"):
         distil(tmp_path / "m", teacher_embeddings=write(vectors))
-    with pytest.raises(ConfigError, match="distillation needs one of --teacher and --targets"):
+    with pytest.raises(ConfigError, match="distillation needs --teacher, --targets or both"):
         kd = "kd_losses=[{name: embedding_cosine}, {name: hidden_mse}]"
         distil(tmp_path / "m", kd, **NO_TEACHER, teacher_embeddings=write(vectors))
 
