@@ -127,26 +127,41 @@ def open_session(file: Path, num_threads: int | None = None) -> Any:
 
 
 class _Graph(nn.Module):
-    """A graph as a module: tensors to a list of tensors, all float32 on the CPU."""
+    """A graph as a module: tensors (B, ...) to a list of tensors (B, ...), all float32 on the CPU.
 
-    def __init__(self, file: Path, num_threads: int | None):
+    Dynamic int8 finds one scale for all of a batch: there each row is run by itself, so that what it gives does not
+    depend on the others.
+    """
+
+    def __init__(self, file: Path, info: ExportInfo, num_threads: int | None):
         super().__init__()
+        self.file, self.info = file, info
         self.session = open_session(file, num_threads)
         self.inputs = [item.name for item in self.session.get_inputs()]
         # What asks a model where its parameters are learns that it is on the CPU.
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
+        if self.info.details.get("quantization") != "dynamic":
+            return self._run(*tensors)
+        rows = [self._run(*row) for row in zip(*(tensor.split(1) for tensor in tensors), strict=True)]
+        return [torch.cat(outputs) for outputs in zip(*rows, strict=True)]
+
+    def _run(self, *tensors: Tensor) -> list[Tensor]:
         feeds = {name: tensor.contiguous().numpy() for name, tensor in zip(self.inputs, tensors, strict=True)}
-        return [torch.from_numpy(array) for array in self.session.run(None, feeds)]
+        try:
+            arrays = self.session.run(None, feeds)
+        except Exception as error:  # onnxruntime's exceptions share no other base
+            what = f"cannot run the graph: {str(error).splitlines()[0]}"
+            raise ModelError(what, path=self.file, mend="use the MODEL_DIR that it was made of") from error
+        return [torch.from_numpy(array) for array in arrays]
 
 
 class _Encoder(_Graph):
     """wav (B, N) of one window to L+1 hidden states (B, T, H)."""
 
     def __init__(self, file: Path, info: ExportInfo, num_threads: int | None):
-        super().__init__(file, num_threads)
-        self.info = info
+        super().__init__(file, info, num_threads)
         self.num_hidden, self.hidden_dim = info.num_hidden, info.hidden_dim
 
     def num_frames(self, num_samples: int) -> int:
@@ -158,7 +173,7 @@ class _Backend(_Graph):
     """L+1 hidden states (B, T', H) [and their wav (B, N')] to embeddings (B, E)."""
 
     def __init__(self, file: Path, info: ExportInfo, num_threads: int | None):
-        super().__init__(file, num_threads)
+        super().__init__(file, info, num_threads)
         self.embedding_dim, self.needs_wav = info.embedding_dim, info.needs_wav
 
     def forward(self, hidden: Sequence[Tensor], *wav: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from svtk.errors import ModelError, SvtkError
 from svtk.kaldi.tables import read_table
@@ -87,6 +88,13 @@ def test_a_damaged_one(out, tmp_path, file, text, message):
         (tmp_path / file).write_text(text)
     with pytest.raises(SvtkError, match=message):
         exported.open_embedder(tmp_path)
+
+
+def test_a_graph_that_cannot_be_run(out):
+    """As one whose free sizes its exporter took for constants."""
+    model = exported.open_embedder(out[0])
+    with pytest.raises(ModelError, match=r"encoder\.onnx: cannot run the graph: .*To mend: use the MODEL_DIR"):
+        model.encoder(torch.zeros(1, 17))
 
 
 def test_without_the_extra(out, monkeypatch):

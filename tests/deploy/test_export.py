@@ -145,6 +145,12 @@ def test_int8(small, small_onnx, corpus, tmp_path, how):
     model, exported = load_model(small), open_embedder(tmp_path / "int8")
     cosines = torch.cosine_similarity(exported.embed_cover(wavs()), model.embed_cover(wavs()))
     assert cosines.min() > 0.95 and cosines.max() < 1  # it is not float32
+    # alone or among louder ones, an utterance is the same
+    quiet = [0.01 * wavs()[-1], *wavs(), 0.1 * wavs()[0]]
+    together, alone = exported.embed_cover(quiet, 8), torch.cat([exported.embed_cover([wav], 1) for wav in quiet])
+    assert relative_difference(together, alone) < 1e-5
+    together, alone = exported.embed_crops(quiet, 3, 8), torch.cat([exported.embed_crops([wav], 3, 1) for wav in quiet])
+    assert relative_difference(together, alone) < 1e-5
     kinds = {node.op_type for node in onnx.load(tmp_path / "int8" / "encoder.onnx").graph.node}
     assert ("DynamicQuantizeLinear" in kinds) == (how == "dynamic")
     assert ("QuantizeLinear" in kinds) == (how == "static")
