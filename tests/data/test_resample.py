@@ -12,7 +12,7 @@ from svtk.data import resample as module
 from svtk.data.resample import Resampler, resample, to_mono
 from svtk.errors import AudioError
 
-RATES = [8000, 11_025, 16_000, 22_050, 22_257, 44_100, 48_000, 96_000]
+RATES = [8000, 11_025, 16_000, 22_050, 12_345, 44_100, 48_000, 96_000]
 
 
 def tone(rate, hertz, num_samples):
