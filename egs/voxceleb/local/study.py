@@ -230,9 +230,7 @@ def _print_pairs(records: list[dict[str, Any]]) -> None:
     pairs = defaultdict(list)
     for record in records:
         pairs[record["first"], record["second"], record["trials"]].append(record)
-    print(
-        "| first minus second | trials | seeds | mean ± deviation | lowest … highest | seeds whose interval leaves out 0 |"
-    )
+    print("| first minus second | trials | seeds | mean ± deviation | lowest … highest | seeds surely not 0 (95 %) |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for (first, second, trials), of_seeds in pairs.items():
         points = [100 * r["difference"]["eer"] for r in of_seeds]
