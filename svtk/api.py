@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ from svtk.errors import AudioError, DataError
 from svtk.models.exported import open_embedder
 from svtk.models.hub import model_directory
 from svtk.models.speaker_model import SpeakerModel
-from svtk.score.calibration_files import Calibration, read_calibration
+
+if TYPE_CHECKING:
+    from svtk.score.calibration_files import Calibration
 
 __all__ = ["Verifier", "load"]
 
@@ -143,6 +145,8 @@ def load(
 
 
 def _of_one_score(path: str | os.PathLike) -> Calibration:
+    from svtk.score.calibration_files import read_calibration  # here: importing Arrow takes as long as a verification
+
     calibration = read_calibration(path)
     if not calibration.of_one_score:
         found = f"{len(calibration.scores)} system(s), {len(calibration.quality)} quality measure(s)"

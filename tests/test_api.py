@@ -105,13 +105,3 @@ def test_calibrations(student_dir, tmp_path):
     for path in (calibration(tmp_path / "d", scores=2), calibration(tmp_path / "e", quality=[measure])):
         with pytest.raises(DataError, match="a calibration of more than one score"):
             svtk.load(student_dir, calibration=path)
-
-
-def test_an_exported_model(student_dir, wav, tmp_path):
-    pytest.importorskip("onnxruntime")
-    from svtk.deploy.export import export
-
-    export(student_dir, str(tmp_path / "onnx"))
-    np.testing.assert_allclose(
-        svtk.load(tmp_path / "onnx").embed(wav, 16_000), svtk.load(student_dir).embed(wav, 16_000), atol=1e-4
-    )

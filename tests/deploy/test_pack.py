@@ -142,7 +142,8 @@ def test_an_exported_model(trained, tmp_path):
     pack(trained / "onnx", tmp_path / "out")
     assert {"backend.onnx", "config.yaml", "encoder.onnx", "export.json", "README.md"} <= files(tmp_path / "out")
     assert "ONNX graphs, float32" in (tmp_path / "out" / "README.md").read_text()
-    assert svtk.load(tmp_path / "out").embedding_dim == 6
+    found, expected = (svtk.load(directory).embed(WAV, 16_000) for directory in (tmp_path / "out", trained))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_failures_leave_nothing(trained, tmp_path):
