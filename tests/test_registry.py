@@ -43,6 +43,7 @@ def test_configure_checks_and_build_wires(room):
     component = configure(room, {"name": "wheel", "spokes": 12})
     assert (component.kind, component.name) == ("gadgets", "wheel")
     assert component.spec() == {"name": "wheel", "spokes": 12, "rim": "steel"}
+    assert component.wiring == {"diameter"}
     assert component.build(diameter=0.7) == (12, "steel", 0.7)
     with pytest.raises(dataclasses.FrozenInstanceError):
         component.config.spokes = 3

@@ -326,6 +326,8 @@ class SpeakerBrain(sb.Brain):
         if validating:
             state.validated(record["eer"], options)
         state.next_phase(options)
+        if state.sgd_from == epoch:
+            log.info("epoch %d: AdamW's phase is over, SGD takes over", epoch)
         state.history.append(record)
         self._save(end_of_epoch=True)
         self.log.epoch(state, self._waited)

@@ -74,6 +74,22 @@ def test_each_crop_has_its_utterances_embedding(distil, tmp_path, vectors, write
     assert first[0]["embedding_cosine"] == again[0]["embedding_cosine"] != wrong[0]["embedding_cosine"]
 
 
+def test_a_resume_is_the_same_bit_by_bit(distil, tmp_path, vectors, write, monkeypatch, stop_at):
+    """The learned projection comes back, too."""
+    run = {"teacher_embeddings": write(vectors), "checkpoint_steps": 1, **NO_TEACHER}
+    distil(tmp_path / "whole", COSINE, **run)
+
+    def stop():
+        raise InterruptedError
+
+    stop_at(2, 3, stop)
+    with pytest.raises(InterruptedError):
+        distil(tmp_path / "m", COSINE, **run)
+    monkeypatch.undo()
+    distil(tmp_path / "m", COSINE, **run)
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in ("m", "whole")}) == 1
+
+
 def test_other_embeddings_are_another_run(distil, tmp_path, vectors, write):
     run = (COSINE, "max_epochs=1")
     distil(tmp_path / "m", *run, **NO_TEACHER, teacher_embeddings=write(vectors))
