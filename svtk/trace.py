@@ -109,6 +109,8 @@ def _found(entry: Mapping[str, Any], record: Mapping[str, Any], owner: Path) -> 
     outputs = [Path(record["directory"], item["path"]) for item in record["outputs"]]
     moved = [home / os.path.relpath(place, output.parent) for output in outputs[:1]]
     there = [path for path in (place, *moved, home / place.name) if path.exists()]
+    if there and entry.get("kind") == "directory" and not entry["files"]:
+        return _short(there[0]), "which files of it were read is not recorded"
     for path in there:
         if _as_recorded(path, entry):
             return _short(path), "unchanged"
@@ -127,7 +129,7 @@ def _as_recorded(path: Path, entry: Mapping[str, Any]) -> bool:
     if entry.get("kind") != "directory":
         return path.is_file() and is_unchanged(path, entry) and "changed" not in entry
     files = [(path / os.path.relpath(item["path"], entry["path"]), item) for item in entry["files"]]
-    return bool(files) and all(is_unchanged(file, item) for file, item in files)
+    return all(is_unchanged(file, item) for file, item in files)
 
 
 def _short(path: Path) -> Path:

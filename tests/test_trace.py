@@ -109,6 +109,13 @@ def test_an_unhashed_input_of_another_time():
     assert trace("b").inputs["in0"][0].state == "of another time, and was not hashed"
 
 
+def test_a_directory_of_which_nothing_is_recorded():
+    Path("exp").mkdir()
+    make("report", "exp")
+    step = trace("report").inputs["in0"][0]
+    assert step.state == "which files of it were read is not recorded"
+
+
 def test_a_merged_table_leads_to_its_parts():
     for job in "12":
         make(f"e.{job}.ark", batch_size=8)

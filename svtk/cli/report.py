@@ -84,6 +84,8 @@ def command(
     self-contained. Without OUTPUT, the report goes to stdout.
     """
     from svtk.score.report import write_report
+    from svtk.score.report.experiment import files_read
+    from svtk.score.report.sources import trial_lists
 
     *inputs, output = arguments
     ending = {".html": "html", ".htm": "html", ".md": "md"}.get(output[output.rfind(".") :].lower())
@@ -98,9 +100,13 @@ def command(
         )
     if not inputs:
         raise click.UsageError("expected EXP_DIR or SCORES before OUTPUT")
-    with provenance_of(
-        [output] if output else [], {"inputs": inputs, "trials": trials, "data_dirs": data_dirs, "by": by}
-    ):
+    read = {
+        "inputs": [file for path in inputs for file in files_read(path)],
+        "trials": [str(path) for path in trial_lists(trials).values()],
+        "data_dirs": data_dirs,
+        "by": by,
+    }
+    with provenance_of([output] if output else [], read):
         text = write_report(
             inputs,
             output,

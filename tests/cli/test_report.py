@@ -39,6 +39,10 @@ def test_a_page_by_its_name(made, tmp_path):
     assert page.count("<h1>") == 1 and "Speaker verification: exp" in page
     assert not re.search(r"(src|href)=\"[a-z]+:", page) and "@import" not in page and "url(h" not in page
     assert {"report.html", "report.html.provenance.json"} == {file.name for file in output.parent.iterdir()}
+    record = json.loads((output.parent / "report.html.provenance.json").read_text())["inputs"]
+    read = {item["path"]: item["sha256"] for name, item in record.items() if not name.startswith("data_dirs")}
+    expected = [made.trials / "test", *made.exp.glob("*/*.*"), *made.exp.glob("*/eval_*/*")]
+    assert set(read) == {str(path) for path in expected} and all(read.values())
     link = re.search(r'<audio[^>]* src="([^"]+)"', page)[1]
     assert link.startswith("../") and "wav%20files/s" in link
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from svtk.errors import DataError, ModelError
 
-__all__ = ["Row", "System", "in_order", "label_of", "read_experiment", "read_systems", "split_variant"]
+__all__ = ["Row", "System", "files_read", "in_order", "label_of", "read_experiment", "read_systems", "split_variant"]
 
 _VARIANTS = {"_as_norm": "as-norm"}  # what the names of score directories end in
 
@@ -100,6 +100,15 @@ class System:
     history: list[dict[str, float]]
     layer_weights: dict[str, np.ndarray]
     evaluations: dict[str, Path]
+
+
+def files_read(path: str | os.PathLike) -> list[str]:
+    """What a report takes of an experiment directory, whichever systems it shows; of a file, itself."""
+    if not os.path.isdir(path):
+        return [os.fspath(path)]
+    names = ("size.json", "benchmark.json", "train.json", "model.safetensors")
+    names += tuple(f"eval_*/{name}" for name in ("scores", "llrs", "metrics.json"))
+    return [str(file) for name in names for file in sorted(Path(path).glob(f"*/{name}"))]
 
 
 def _damaged(what: str, path: Path, found: str, line: int | None = None) -> DataError:
