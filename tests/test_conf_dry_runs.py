@@ -64,7 +64,7 @@ def test_two_steps(name, svtk_main, corpus, teacher, student_dir, tmp_path):
     mapping = load_config(CONF / f"{name}.yaml")
     settings = cut_down(mapping)
     data, model = [corpus.train], tmp_path / "model"
-    if "distill" in name:
+    if "distill" in name or (name.startswith("study_") and "teacher" not in name):
         verb, data = "distill", ["--train", corpus.train, "--teacher", teacher]
         settings.append("crop_duration=0.5")
     elif "teacher" in name:
