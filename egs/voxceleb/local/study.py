@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -19,7 +19,8 @@ _DEFAULTS = {"config": "sv_mixer", "kd": "none", "teacher": "none", "seeds": 3, 
 _FIGURES = ("eer", "min_dcf", "cllr", "min_cllr")
 
 
-def stop(message: str) -> None:
+def stop(message: str) -> NoReturn:
+    """End the program with one line."""
     sys.exit(f"Error: {message}")
 
 

@@ -39,6 +39,7 @@ matrix=${matrix:-$_local/study.yaml}
 data=$(realpath -m -- "${data:-$_local/../data/study}")
 exp=$(realpath -m -- "${exp:-$_local/../exp/study}")
 results=$(realpath -m -- "${results:-$_local/../results/study}")
+[[ $exp != *[[:space:]]* ]] || _options_error "--exp $exp: white space in its path is not supported"
 python=${SVTK_PYTHON:-$SVTK_ROOT/.venv/bin/python}  # as bin/svtk chooses it
 [ -n "${SVTK_PYTHON:-}" ] || [ -x "$python" ] || python=python3
 export PYTHONPATH=$SVTK_ROOT${PYTHONPATH:+:$PYTHONPATH}
