@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve
 
+from svtk.data import distort
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.cuts import load_cuts, locate
 from svtk.errors import DataError
@@ -21,7 +22,8 @@ class Config:
     """Options; signal-to-noise ratios in dB, drawn uniformly, are those of Kaldi's VoxCeleb recipe.
 
     ``prob`` is the chance that a crop is augmented at all; the kind is then drawn evenly from what the
-    noise directory holds (noise, music, babble from speech, reverberation).
+    noise directory holds (noise, music, babble from speech, reverberation). What ``distort`` does comes after that,
+    and needs no noise directory.
     """
 
     prob: float = 0.6
@@ -29,6 +31,7 @@ class Config:
     music_snr: tuple[float, ...] = (5.0, 15.0)
     babble_snr: tuple[float, ...] = (13.0, 20.0)
     babble_voices: tuple[int, ...] = (3, 7)
+    distort: distort.Config = dataclasses.field(default_factory=distort.Config)
 
     def __post_init__(self) -> None:
         if not 0 <= self.prob <= 1:
@@ -42,23 +45,24 @@ class Config:
 
 
 class Augmenter:
-    """Augment wavs from the output of ``svtk prepare-noise``.
+    """Augment wavs from the output of ``svtk prepare-noise``, and distort them.
 
     Args:
-        directory: holds some of ``noise/``, ``music/``, ``speech/``, ``rirs/``, each a data directory.
+        directory: holds some of ``noise/``, ``music/``, ``speech/``, ``rirs/``, each a data directory; None: only
+            distort.
         config: probabilities and levels.
 
     Raises:
         DataError: the directory holds none of the four.
     """
 
-    def __init__(self, directory: str | os.PathLike, config: Config):
+    def __init__(self, directory: str | os.PathLike | None, config: Config):
         self.config = config
         self._sources = {}
-        for kind in ("noise", "music", "speech", "rirs"):
+        for kind in ("noise", "music", "speech", "rirs") if directory is not None else ():
             if (Path(directory) / kind / "wav.scp").exists():
                 self._sources[kind] = [locate(cut) for cut in load_cuts(Path(directory) / kind)]
-        if not self._sources:
+        if directory is not None and not self._sources:
             raise DataError(
                 "no noise here",
                 path=directory,
@@ -69,8 +73,14 @@ class Augmenter:
         self._rirs: dict[int, np.ndarray] = {}
 
     def __call__(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """float32 (N,) to an augmented float32 (N,); the direct sound stays where it was."""
-        if rng.random() >= self.config.prob:
+        """float32 (N,) to an augmented float32 (N,); the direct sound stays where it was.
+
+        *wav* itself is returned where nothing was drawn.
+        """
+        return distort.distort(self._add(wav, rng), self.config.distort, rng)
+
+    def _add(self, wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if not self._kinds or rng.random() >= self.config.prob:
             return wav
         kind = self._kinds[rng.integers(len(self._kinds))]
         if kind == "rirs":

@@ -91,7 +91,7 @@ class CropDataset(Dataset):
         cache: keep decoded audio in memory as 16-bit integers.
 
     Raises:
-        DataError: fewer than two speakers, an utterance without embedding, or, but with *whole*, without teacher target.
+        DataError: fewer than two speakers; an utterance without embedding or, but with *whole*, teacher target.
     """
 
     def __init__(

@@ -68,7 +68,8 @@ class TrainOptions:
         compile: run the model through torch.compile.
         num_workers: data loading processes of each training process.
         cache_audio: keep the decoded training audio in memory (small corpora).
-        augment: noise and reverberation on the student's side, when a noise directory is given.
+        augment: noise and reverberation on the student's side, when a noise directory is given; then ``distort``:
+            codecs, clipping and coloured noise (``--set augment.distort.prob=0.3``).
     """
 
     crop_duration: float = 3.0

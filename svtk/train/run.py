@@ -158,7 +158,7 @@ class Run:
             options.crop_samples,
             grid=options.crop_grid,
             seed=self.seed,
-            augmenter=Augmenter(self.noise, options.augment) if self.noise else None,
+            augmenter=Augmenter(self.noise, options.augment) if self.noise or options.augment.distort.prob else None,
             cache=options.cache_audio,
             **teacher_side,
         )
