@@ -72,7 +72,11 @@ class _Cost(click.ParamType):
     help="Level of the intervals.",
 )
 @click.option(
-    "--num-bootstrap", default=1000, show_default=True, type=click.IntRange(min=2), help="Draws of all speakers."
+    "--num-bootstrap",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Draws of all speakers, each a walk over all trials: 1,000 draws of 10 million trials take minutes.",
 )
 @seed_option
 @click.option(

@@ -102,7 +102,7 @@ def detect_speech(source: str, wspecifier: str, detector: Detector, *, engine: s
             writer.write(utt, decision)
         count = len(writer.done)
         if not count:
-            raise DataError("no utterances", path=source, mend="give a data directory or features, as scp:feats.scp")
+            raise DataError("no utterance of a frame or more", path=source, mend="look at the audio or the features")
     return count
 
 
