@@ -35,12 +35,13 @@ MODELS = {
     ),
     "cycle_mlp": ({"name": "cycle_mlp", **SMALL}, {"name": "linear"}, None),
     "conv_mixer": ({"name": "conv_mixer", **SMALL}, {"name": "mhfa", "num_heads": 2, "compression_dim": 4}, None),
+    "ecapa_dense": ({"name": "cycle_mlp", **SMALL}, {"name": "ecapa_dense", "res2net_scale": 2}, "log_mel"),
 }
 ECAPA = {"channels": 8, "aggregate_channels": 8, "attention_channels": 4, "se_channels": 4}
 
 
 def test_every_component_is_here():
-    assert set(MODELS) == set(names("students"))
+    assert {student["name"] for student, _, _ in MODELS.values()} == set(names("students"))
     assert {backend["name"] for _, backend, _ in MODELS.values()} == set(names("backends"))
 
 
@@ -51,7 +52,7 @@ def model_dir(place, name):
         crop_duration=0.5,
         frontend={"name": frontend or "waveform_conv", "channels": 6},
         student=student,
-        backend={**backend, **(ECAPA if backend["name"] == "ecapa_tdnn" else {}), "embedding_dim": 6},
+        backend={**backend, **(ECAPA if backend["name"].startswith("ecapa") else {}), "embedding_dim": 6},
     )
     model = build_model(spec.model_config())
     for value in model.buffers():  # running statistics as after training

@@ -27,6 +27,10 @@ BACKENDS = {
         **{"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 16, "attention_channels": 8},
         **{"se_channels": 8, "embedding_dim": 6},
     },
+    "ecapa_dense": {
+        **{"name": "ecapa_dense", "channels": 16, "aggregate_channels": 16, "attention_channels": 8},
+        **{"se_channels": 8, "embedding_dim": 6},
+    },
     "mhfa": {"name": "mhfa", "num_heads": 2, "compression_dim": 4, "embedding_dim": 6},
     "redimnet": {"name": "redimnet", "layout": LAYOUT, "embedding_dim": 6},
     "redimnet_fusion": {"name": "redimnet_fusion", "layout": LAYOUT, "num_injected": 1, "embedding_dim": 6},
