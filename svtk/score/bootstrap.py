@@ -5,9 +5,9 @@ with its trials: where speaker s was drawn w_s times, a target trial of s counts
 and t counts w_s w_t times, as if every drawn speaker were another person. (Poh and Bengio, "Estimating the confidence
 interval of expected performance curve in biometric authentication using joint bootstrap", 2007; Owen, "The pigeonhole
 bootstrap", 2007, shows that drawing both sides errs to the safe side.) With simulated trials of 24 and 60 speakers,
-95 % intervals of the EER held the true one 90 and 95 times in 100; those of drawing trials 50 and 58 times. Weights are summed up in the scores' order, so
-that a replicate costs a walk over the trials and no sort. The same draws on two systems make their difference a paired
-one.
+95 % intervals of the EER held the true one 90 and 95 times in 100; those of drawing trials 50 and 58 times. Weights
+are summed up in the scores' order, so that a replicate costs a walk over the trials and no sort. The same draws on two
+systems make their difference a paired one.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from svtk.score.operating_points import (
 
 
 def enumerate_points(scores: list[float], labels: list[bool]) -> list[tuple[Fraction, Fraction]]:
-    """(miss, false alarm) of 'accept scores >= threshold' at every threshold, exactly; ascending; then of rejecting all."""
+    """(miss, false alarm) of 'accept scores >= threshold' at every threshold, exactly, then of rejecting all."""
     targets = [s for s, x in zip(scores, labels, strict=True) if x]
     nontargets = [s for s, x in zip(scores, labels, strict=True) if not x]
     return [
