@@ -37,9 +37,11 @@ def trap(corpus, tmp_path):
 
 
 def takes_data(parameter: click.Parameter) -> bool:
-    """Whether it names a table or a data directory to read, by what the user is told of it."""
+    """Whether it names a table, a data directory or a recording to read, by what the user is told of it."""
     name = f"{parameter.human_readable_name} {parameter.metavar}"
-    named = re.search("RSPECIFIER|DATA_DIR", name) or "data directory" in (getattr(parameter, "help", None) or "")
+    named = re.search(r"RSPECIFIER|DATA_DIR|\.wav", name) or "data directory" in (
+        getattr(parameter, "help", None) or ""
+    )
     is_output = isinstance(parameter.type, click.Path) and not parameter.type.exists
     return bool(named) and not is_output
 
