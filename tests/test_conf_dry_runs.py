@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from table_files import write
 
 from svtk.config import load_config
+from table_files import write
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 NAMES = [file.stem for file in sorted(CONF.glob("*.yaml")) if not file.name.startswith("teacher_")]
