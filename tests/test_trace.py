@@ -54,7 +54,7 @@ def test_a_chain_back_to_the_data(place):
     lines = [
         line.strip() for line in format_trace(chain).splitlines() if ": svtk 0" not in line and "python" not in line
     ]
-    lines = [line for line in lines if not line.startswith("svtk ")]
+    lines = [line for line in lines if line.split()[0] != "svtk"]  # the command, here of pytest
     stem = [line.split(" (")[0] for line in lines]
     assert stem == [
         "exp/scores",
