@@ -14,7 +14,7 @@ from svtk.errors import DataError
 from svtk.fingerprint import sha256_of_named
 from svtk.kaldi.tables import ScpReader, read_table
 
-__all__ = ["VAD_SCP", "read_speech", "speech_frames", "speech_identity", "speech_samples"]
+__all__ = ["VAD_SCP", "decision_of", "read_speech", "speech_frames", "speech_identity", "speech_samples"]
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +65,26 @@ def _vad_of(data_dir: str | os.PathLike) -> Path:
     return path
 
 
+def decision_of(utt: str, table: Mapping[str, np.ndarray], num_samples: int, path: str | os.PathLike) -> np.ndarray:
+    """The decision (frames of 10 ms) of an utterance; none for one so short that detectors leave it out.
+
+    Raises:
+        DataError: the table lacks the utterance, or has other than about one number for each 10 ms of it.
+    """
+    frames = num_samples / FRAME_SHIFT
+    if utt not in table and frames > _TOLERANCE:
+        raise DataError(f"{utt!r} is missing", path=path, mend="run svtk detect-speech again on this directory")
+    decision = table[utt] if utt in table else np.zeros(0)
+    if decision.ndim != 1 or abs(len(decision) - frames) > _TOLERANCE:
+        found, expected = f"shape {decision.shape}", f"about {frames:.0f} frames of 10 ms"
+        raise DataError(f"speech activity of {utt!r} is of other audio", path=path, found=found, expected=expected)
+    return decision
+
+
 def read_speech(data_dir: str | os.PathLike, num_samples: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
     """The speech of utterances by a data directory's ``vad.scp``, as :func:`speech_samples` gives it.
 
-    One that has none at all is taken as a whole, and the log says how many were.
+    One that has none at all, or is too short for a decision, is taken as a whole, and the log says how many were.
 
     Args:
         data_dir: the data directory.
@@ -81,13 +97,7 @@ def read_speech(data_dir: str | os.PathLike, num_samples: Mapping[str, int]) -> 
     table = ScpReader(str(path))
     result, silent = {}, []
     for utt, length in num_samples.items():
-        if utt not in table:
-            raise DataError(f"{utt!r} is missing", path=path, mend="run svtk detect-speech again on this directory")
-        decision = table[utt]
-        frames = length / FRAME_SHIFT
-        if decision.ndim != 1 or abs(len(decision) - frames) > _TOLERANCE:
-            found, expected = f"shape {decision.shape}", f"about {frames:.0f} frames of 10 ms"
-            raise DataError(f"speech activity of {utt!r} is of other audio", path=path, found=found, expected=expected)
+        decision = decision_of(utt, table, length, path)
         result[utt] = speech_samples(decision, length)
         if not result[utt]:
             silent.append(utt)

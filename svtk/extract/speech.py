@@ -25,7 +25,7 @@ from svtk.data.speech_activity import (
     log_energy,
 )
 from svtk.data.speech_activity_path import Topology, decode
-from svtk.data.speech_spans import speech_frames
+from svtk.data.speech_spans import decision_of, speech_frames
 from svtk.errors import ConfigError, DataError
 from svtk.fingerprint import sha256_of_json
 from svtk.kaldi.datadir import read_data_dir, write_data_dir
@@ -164,15 +164,14 @@ def write_speech_segments(data_dir: str | os.PathLike, decisions: str, out_dir: 
         out_dir: the new data directory.
 
     Raises:
-        DataError: the table lacks an utterance, or there is no speech at all.
+        DataError: the table lacks an utterance or is of other audio, or there is no speech at all.
     """
     source, table = read_data_dir(data_dir), dict(read_table(decisions))
     durations = {cut.id: cut.duration for cut in load_cuts(data_dir)}
     segments = []
     for utterance in source.utterances:
-        if utterance.utt not in table:
-            raise DataError(f"{utterance.utt!r} is missing", path=decisions, mend="run svtk detect-speech again")
-        decision, whole = table[utterance.utt], durations[utterance.utt]
+        whole = durations[utterance.utt]
+        decision = decision_of(utterance.utt, table, round(whole * SAMPLE_RATE), decisions)
         for first, end in speech_frames(decision):
             stop = whole if end == len(decision) else min(end * _SHIFT, whole)
             if stop > first * _SHIFT:

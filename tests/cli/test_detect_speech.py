@@ -47,6 +47,17 @@ def test_segment_data(data, tmp_path):
     assert len(read_data_dir(tmp_path / "segmented").utterances) == 2
 
 
+def test_an_utterance_of_no_frame_stands_in_no_ones_way(data, tmp_path, caplog):
+    soundfile.write(tmp_path / "c.wav", np.zeros(60), 16_000)
+    utterances = [*read_data_dir(data).utterances, Utterance("c-1", "c", str(tmp_path / "c.wav"), "c-1")]
+    whole = write_data_dir(tmp_path / "whole", utterances).path
+    decisions = f"{tmp_path}/vad.scp"
+    found = invoke("detect-speech", whole, f"ark,scp:{tmp_path}/vad.ark,{decisions}")
+    assert found.exit_code == 0 and "c-1: no frame in it, left out" in caplog.text
+    assert invoke("segment-data", whole, f"scp:{decisions}", tmp_path / "segmented").exit_code == 0
+    assert len(read_data_dir(tmp_path / "segmented").utterances) == 2
+
+
 def energies(data):
     wav, _ = soundfile.read(read_data_dir(data).utterances[0].wav, dtype="float32")
     return log_energy(wav, EnergyOptions())

@@ -91,6 +91,12 @@ def test_a_missing_utterance(data):
         load_cuts(data, speech_only=True)
 
 
+def test_an_utterance_too_short_for_a_decision_is_used_whole(data, caplog):
+    decide(data, u0=np.ones(10))
+    assert read_speech(data, {"u0": 1600, "u1": 79}) == {"u0": [(0, 1600)], "u1": [(0, 79)]}
+    assert "1 utterance(s) without speech are used whole, first 'u1'" in caplog.text
+
+
 @pytest.mark.parametrize("wrong", [np.ones(20), np.ones(3), np.ones((10, 2))])
 def test_speech_activity_of_other_audio(data, wrong):
     decide(data, u0=np.ones(10), u1=wrong)

@@ -146,7 +146,7 @@ def test_segments_need_all_utterances_and_some_speech(data, tmp_path):
         write_speech_segments(data, f"ark:{tmp_path}/some.ark", tmp_path / "out")
     with TableWriter(f"ark:{tmp_path}/none.ark") as writer:
         for u in read_data_dir(data).utterances:
-            writer.write(u.utt, np.zeros(10))
+            writer.write(u.utt, np.zeros(round(100 * (u.end - u.start))))
     with pytest.raises(DataError, match="no speech in any utterance"):
         write_speech_segments(data, f"ark:{tmp_path}/none.ark", tmp_path / "out")
     assert not (tmp_path / "out").exists()
