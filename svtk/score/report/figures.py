@@ -31,6 +31,9 @@ __all__ = [
     "draw_sizes",
     "draw_training",
     "save_figure",
+    "styled",
+    "subplots",
+    "tag",
     "to_svg",
 ]
 
@@ -98,7 +101,7 @@ class Colors(dict[str, str]):
         super().__init__({name: PALETTE[i % len(PALETTE)] for i, name in enumerate(systems)})
 
 
-def _styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     """A function that draws in the house's style."""
 
     @functools.wraps(draw)
@@ -114,7 +117,7 @@ def _styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     return drawing
 
 
-def _subplots(rows: int = 1, columns: int = 1, height: float = 3.6, **how: Any) -> tuple[Any, Any]:
+def subplots(rows: int = 1, columns: int = 1, height: float = 3.6, **how: Any) -> tuple[Any, Any]:
     """A figure, *height* inches high, and its axes, an array (rows, columns)."""
     from matplotlib.figure import Figure
 
@@ -146,7 +149,7 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:g}"
 
 
-def _tag(artist, key: str) -> None:
+def tag(artist, key: str) -> None:
     """Mark a curve as that of the series *key*, for the page to find; quoted as in a URL."""
     artist.set_gid(f"series:{quote(key, safe='')}")
 
@@ -162,7 +165,7 @@ def _low_end(evaluations: Sequence[Evaluation], high: float, of: str, other: str
     return max((rate for rate in _RATES if rate <= min(*lowest, high / 5)), default=_RATES[0])
 
 
-@_styled
+@styled
 def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
     """Misses against false alarms on probit axes, where normally distributed scores give straight lines.
 
@@ -175,7 +178,7 @@ def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
     high = min((rate for rate in _RATES if rate >= max(0.05, 4 * max(e.metrics.eer for e in evaluations))), default=0.9)
     lows = [_low_end(evaluations, high, *kinds) for kinds in (("false_alarm", "miss"), ("miss", "false_alarm"))]
     lengths = [float(ndtri(high) - ndtri(low)) for low in lows]
-    figure, [[axes]] = _subplots(height=0.8 + 4.1 * min(1.2, lengths[1] / lengths[0]))
+    figure, [[axes]] = subplots(height=0.8 + 4.1 * min(1.2, lengths[1] / lengths[0]))
 
     def scaled(rates: np.ndarray) -> np.ndarray:
         return ndtri(np.clip(rates, 0.1 * min(lows), 1 - 1e-4))
@@ -185,15 +188,15 @@ def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
         if evaluation.band is not None and not dashed:
             band = evaluation.band
             inside = scaled(band.false_alarm), scaled(band.low), scaled(band.high)
-            _tag(axes.fill_between(*inside, color=color, alpha=0.1, linewidth=0), evaluation.label)
+            tag(axes.fill_between(*inside, color=color, alpha=0.1, linewidth=0), evaluation.label)
         style = "--" if dashed else "-"
         curve = scaled(evaluation.det.false_alarm), scaled(evaluation.det.miss)
         (line,) = axes.plot(*curve, style, color=color)
-        _tag(line, evaluation.label)
+        tag(line, evaluation.label)
         (dot,) = axes.plot(
             *[ndtri(np.clip(evaluation.metrics.eer, min(lows), high))] * 2, "o", color=color, markersize=4
         )
-        _tag(dot, evaluation.label)
+        tag(dot, evaluation.label)
     diagonal = ndtri([max(lows), high])
     axes.plot(diagonal, diagonal, color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
     axes.set(aspect="equal", xlabel="false alarms (%)", ylabel="misses (%)")
@@ -206,12 +209,12 @@ def draw_det(evaluations: Sequence[Evaluation], colors: Mapping[str, str]):
     return figure
 
 
-@_styled
+@styled
 def draw_histograms(evaluations: Sequence[Evaluation]):
     """Density of the scores of each class, a panel for each system; the line marks the threshold of the EER."""
     columns = 2 if len(evaluations) > 1 else 1
     rows = -(-len(evaluations) // columns)
-    figure, grid = _subplots(rows, columns, height=0.4 + (1.55 if columns > 1 else 2.6) * rows)
+    figure, grid = subplots(rows, columns, height=0.4 + (1.55 if columns > 1 else 2.6) * rows)
     for axes, evaluation in zip(grid.flat, evaluations, strict=False):
         histogram: Histogram = evaluation.histogram
         for name, density, color in (
@@ -235,13 +238,13 @@ def draw_histograms(evaluations: Sequence[Evaluation]):
     return figure
 
 
-@_styled
+@styled
 def draw_groups(evaluations: Sequence[Evaluation], grouping: str, colors: Mapping[str, str]):
     """EER of each group of trials, with its interval where there is one."""
     values = list(dict.fromkeys(group.value for e in evaluations for group in e.groups if group.grouping == grouping))
     evaluations = [e for e in evaluations if any(group.grouping == grouping for group in e.groups)]
     height = 0.9 + len(values) * (0.2 + 0.15 * len(evaluations))
-    figure, [[axes]] = _subplots(height=height)
+    figure, [[axes]] = subplots(height=height)
     for number, evaluation in enumerate(evaluations):
         shift = (number - (len(evaluations) - 1) / 2) * 0.7 / len(evaluations)
         for group in evaluation.groups:
@@ -253,7 +256,7 @@ def draw_groups(evaluations: Sequence[Evaluation], grouping: str, colors: Mappin
                 axes.plot(100 * np.array(group.interval), [y, y], color=color, linewidth=1.2, alpha=0.6)
             face = "none" if evaluation.variant else color
             (dot,) = axes.plot(100 * group.eer, y, "o", color=color, markerfacecolor=face, markersize=4.5)
-            _tag(dot, evaluation.label)
+            tag(dot, evaluation.label)
     axes.set_yticks(range(len(values)), values)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.grid(False, axis="y")
@@ -263,18 +266,18 @@ def draw_groups(evaluations: Sequence[Evaluation], grouping: str, colors: Mappin
     return figure
 
 
-@_styled
+@styled
 def draw_sizes(rows: Sequence[Row], colors: Mapping[str, str]):
     """EER against parameters and against MACs (the paper's Figure 5): lower left is better."""
     values = (("parameters (M)", 1e-6, "parameters"), ("MACs (G)", 1e-9, "macs"))
     values = [value for value in values if any(getattr(row, value[2]) is not None for row in rows)]
-    figure, [panels] = _subplots(1, len(values), height=3.2, sharey=True)
+    figure, [panels] = subplots(1, len(values), height=3.2, sharey=True)
     for axes, (label, scale, name) in zip(panels, values, strict=True):
         points = [(getattr(row, name) * scale, 100 * row.eer, row) for row in rows if getattr(row, name) is not None]
         for x, y, row in points:
             face = "none" if row.variant else colors[row.system]
             (dot,) = axes.plot(x, y, "o", color=colors[row.system], markerfacecolor=face, markersize=6)
-            _tag(dot, row.label)
+            tag(dot, row.label)
             if row.eer_interval is not None:
                 low, high = (100 * rate for rate in row.eer_interval)
                 axes.plot([x, x], [low, high], color=colors[row.system], linewidth=1, alpha=0.5)
@@ -292,10 +295,10 @@ def draw_sizes(rows: Sequence[Row], colors: Mapping[str, str]):
     return figure
 
 
-@_styled
+@styled
 def draw_training(systems: Sequence[System], colors: Mapping[str, str]):
     """Training loss and validation EER by epoch."""
-    figure, [panels] = _subplots(1, 2, height=2.9)
+    figure, [panels] = subplots(1, 2, height=2.9)
     for axes, (key, scale, label) in zip(
         panels, (("loss", 1.0, "training loss"), ("eer", 100.0, "validation EER (%)")), strict=True
     ):
@@ -311,17 +314,17 @@ def draw_training(systems: Sequence[System], colors: Mapping[str, str]):
                     marker=marker,
                     markersize=3,
                 )
-                _tag(line, system.name)
+                tag(line, system.name)
         axes.set(xlabel="epoch", title=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(figure, [system.name for system in systems], (), colors, "")
     return figure
 
 
-@_styled
+@styled
 def draw_layers(systems: Sequence[System], colors: Mapping[str, str]):
     """How much of each hidden state the backend takes: its learned weights, which sum to 1."""
-    figure, [[axes]] = _subplots(height=2.9)
+    figure, [[axes]] = subplots(height=2.9)
     dashed = []
     for system in systems:
         *others, last = system.layer_weights  # MHFA has two sums: of keys and of values
@@ -329,7 +332,7 @@ def draw_layers(systems: Sequence[System], colors: Mapping[str, str]):
         for name, weights in system.layer_weights.items():
             style = "-" if name == last else "--"
             (line,) = axes.plot(weights, style, color=colors[system.name], marker="o", markersize=3)
-            _tag(line, system.name)
+            tag(line, system.name)
     axes.set(xlabel="hidden state (0: the encoder's input)", ylabel="weight")
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -8,7 +8,7 @@ import html
 import math
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from svtk.score.report.evaluation import Evaluation
 from svtk.score.report.experiment import Row
 from svtk.score.report.figures import INK, MUTED, RULE, to_svg
 
-__all__ = ["render_page"]
+__all__ = ["fill_page", "inline_figure", "render_page"]
 
 _DURATION = 3.0  # seconds of audio that MACs are of
 
@@ -110,7 +110,7 @@ def _section(name: str | None, contents: Contents, drawn: Sequence[Drawing]) -> 
     section = {"name": name or "systems", "heading": f"Trials: {name}" if name else "Systems", **_table(rows, contents)}
     if evaluations:
         section["about"] = _about(evaluations)
-    section["figures"] = [_figure(drawing) for drawing in drawn if drawing.trials == name]
+    section["figures"] = [inline_figure(drawing) for drawing in drawn if drawing.trials == name]
     section["errors"] = [
         {"label": e.label, "false_alarms": e.false_alarms, "misses": e.misses} for e in evaluations if not e.variant
     ]
@@ -140,7 +140,8 @@ def _record(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _figure(drawing: Drawing) -> dict[str, str]:
+def inline_figure(drawing: Drawing) -> dict[str, str]:
+    """A figure as :func:`fill_page` takes it."""
     svg = _for_page(to_svg(drawing.draw()), drawing)
     return {"name": drawing.name, "title": drawing.title, "caption": drawing.caption, "svg": svg}
 
@@ -182,13 +183,6 @@ def render_page(contents: Contents, title: str | None, page_dir: Path) -> str:
         title: its headline.
         page_dir: where it will lie: links to audio are relative to it.
     """
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        mend = "pip install jinja2, or svtk with its extra: 'svtk[report]'"
-        raise SvtkError("the page needs Jinja, which is not installed", mend=mend) from error
-    here = files("svtk.score.report")
-    text = {name: (here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
     drawn = drawings(contents)
     names = dict.fromkeys(row.list_name for row in contents.rows)
     keys = {
@@ -199,15 +193,51 @@ def render_page(contents: Contents, title: str | None, page_dir: Path) -> str:
     }
     audio = {key: link for key in keys if (link := contents.data.audio_link(key, page_dir))}
     default = "Speaker verification" + (f": {contents.name}" if contents.name else "")
+    return fill_page(
+        title or default,
+        [_section(name, contents, drawn) for name in names],
+        lede=_lede(contents),
+        figures=[inline_figure(drawing) for drawing in drawn if drawing.trials is None],
+        audio=audio,
+    )
+
+
+def fill_page(
+    title: str,
+    sections: Sequence[Mapping[str, Any]],
+    *,
+    lede: str | None = None,
+    figures: Sequence[Mapping[str, str]] = (),
+    audio: Mapping[str, str] | None = None,
+) -> str:
+    """The HTML of a page in the report's style.
+
+    Args:
+        title, lede: the headline, and a sentence below it.
+        sections: as page.html reads them: ``name``, ``heading``, ``columns`` (``name``, ``about``, ``number``) and
+            ``rows`` (``key``, ``cells``) of a table, and ``about``, ``figures``, ``errors``, ``records`` if any.
+        figures: of models and training, at the end; made by :func:`inline_figure`, as those of a section are.
+        audio: links by utterance.
+
+    Raises:
+        SvtkError: Jinja is not installed.
+    """
+    try:
+        from jinja2 import Environment
+    except ImportError as error:
+        mend = "pip install jinja2, or svtk with its extra: 'svtk[report]'"
+        raise SvtkError("the page needs Jinja, which is not installed", mend=mend) from error
+    here = files("svtk.score.report")
+    text = {name: (here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text["page.html"])
     return template.render(
-        title=title or default,
-        lede=_lede(contents),
+        title=title,
+        lede=lede,
         css=text["page.css"],
         script=text["page.js"],
-        sections=[_section(name, contents, drawn) for name in names],
-        figures=[_figure(drawing) for drawing in drawn if drawing.trials is None],
-        audio=audio,
+        sections=sections,
+        figures=figures,
+        audio=audio or {},
         version=__version__,
         date=datetime.date.today().isoformat(),
     )
