@@ -22,7 +22,7 @@ import soundfile
 
 from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.data.distort import CODECS, Config, distort
 
 CROP = 3 * SAMPLE_RATE
@@ -31,7 +31,7 @@ FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS", "opus": "OPUS"}
 
 def write_copies(data: str, root: Path, num_utts: int, least: float, copies: int) -> dict[str, list[tuple[str, int]]]:
     """For each format its files: (path, number of samples)."""
-    items = [item for item in map(locate, load_cuts(data)) if item.num_samples >= least * SAMPLE_RATE][:num_utts]
+    items = [item for item in load_utterances(data) if item.num_samples >= least * SAMPLE_RATE][:num_utts]
     if not items:
         raise SystemExit(f"{data} has no utterance of {least} s")
     files: dict[str, list[tuple[str, int]]] = {name: [] for name in FORMATS}

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from svtk.config import from_mapping, load_config
 from svtk.data.augment import Augmenter
 from svtk.data.crops import Batch, CropDataset, EpochSampler
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_utterances
 from svtk.kaldi.datadir import Utterance, write_data_dir
 from svtk.models.speaker_model import build_model
 from svtk.teachers import wavlm
@@ -82,7 +82,7 @@ def make_brain(options: argparse.Namespace, root: Path) -> tuple[SpeakerBrain, D
     }
     losses = [(part.name, weight, part.build(**wiring)) for weight, part in kd_components(config)]
     train, noise = make_corpus(root, 2 * options.batch_size, options.num_spks)
-    dataset = CropDataset(load_cuts(train), config.crop_samples, augmenter=Augmenter(noise, config.augment))
+    dataset = CropDataset(load_utterances(train), config.crop_samples, augmenter=Augmenter(noise, config.augment))
     sv_loss = resolve(config)[0]["sv_loss"].build(embedding_dim=model.embedding_dim, num_spks=len(dataset.speakers))
     brain = SpeakerBrain(
         objective=Objective(model, sv_loss, config.sv_weight, losses),

@@ -11,7 +11,7 @@ from scipy.signal import fftconvolve
 
 from svtk.data import distort
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.errors import DataError
 
 __all__ = ["Augmenter", "Config"]
@@ -61,7 +61,7 @@ class Augmenter:
         self._sources = {}
         for kind in ("noise", "music", "speech", "rirs") if directory is not None else ():
             if (Path(directory) / kind / "wav.scp").exists():
-                self._sources[kind] = [locate(cut) for cut in load_cuts(Path(directory) / kind)]
+                self._sources[kind] = load_utterances(Path(directory) / kind)
         if directory is not None and not self._sources:
             raise DataError(
                 "no noise here",

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from lhotse import CutSet
 from torch.utils.data import Dataset, Sampler
 
 from svtk.data import FRAME
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
-from svtk.data.cuts import Located, locate
 from svtk.data.targets import Targets
 from svtk.data.teacher_embeddings import TeacherEmbeddings
+from svtk.data.utterances import Utterances
 from svtk.errors import DataError, SvtkError
 from svtk.progress import progress
 
@@ -62,24 +61,24 @@ class Batch:
         )
 
 
-def label_speakers(items: Sequence[Located]) -> tuple[list[str], list[int]]:
-    """The speakers, sorted, and the index of each item's speaker among them.
+def label_speakers(items: Utterances) -> tuple[list[str], np.ndarray]:
+    """The speakers, sorted, and the index of each item's speaker among them (N,).
 
     Raises:
         DataError: fewer than two speakers.
     """
-    speakers = sorted({item.spk for item in items})
+    speakers = sorted(items.spks)
     if len(speakers) < 2:
         raise DataError("training needs at least two speakers", found=f"{len(speakers)}")
-    index = {spk: i for i, spk in enumerate(speakers)}
-    return speakers, [index[item.spk] for item in items]
+    rank = {spk: i for i, spk in enumerate(speakers)}
+    return speakers, np.array([rank[spk] for spk in items.spks])[items.spk_of]
 
 
 class CropDataset(Dataset):
     """One random crop per utterance and epoch.
 
     Args:
-        cuts: training utterances.
+        items: training utterances.
         crop_samples: N; shorter utterances are repeated to it.
         grid: crops start on multiples of this many samples (320: one frame).
         seed: with the epoch and the utterance's place, decides every crop and augmentation.
@@ -96,7 +95,7 @@ class CropDataset(Dataset):
 
     def __init__(
         self,
-        cuts: CutSet,
+        items: Utterances,
         crop_samples: int,
         *,
         grid: int = FRAME,
@@ -108,8 +107,8 @@ class CropDataset(Dataset):
         whole: bool = False,
         cache: bool = False,
     ):
-        self.items = [locate(cut) for cut in cuts]
-        self.speakers, self.labels = label_speakers(self.items)
+        self.items = items
+        self.speakers, self.labels = label_speakers(items)
         self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
         self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
         self.epoch = 0
@@ -117,13 +116,13 @@ class CropDataset(Dataset):
         if cache:
             self._cache = [
                 np.clip(np.round(self._read(i) * 32768), -32768, 32767).astype(np.int16)  # exact for 16-bit audio
-                for i in progress(range(len(self.items)), "read audio")
+                for i in progress(range(len(items)), "read audio")
             ]
         if targets is not None and not whole:
-            targets.check([item.utt for item in self.items])
+            targets.check(items.utts.to_pylist())
         self._teacher_embeddings: np.ndarray | None = None
         if teacher_embeddings is not None:
-            self._teacher_embeddings = teacher_embeddings.rows([item.utt for item in self.items])
+            self._teacher_embeddings = teacher_embeddings.rows(items.utts.to_pylist())
 
     def __len__(self) -> int:
         return len(self.items)
@@ -148,7 +147,7 @@ class CropDataset(Dataset):
         example = {
             "clean": clean,
             "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
-            "label": self.labels[index],
+            "label": int(self.labels[index]),
             "start_frame": start // FRAME,
         }
         cached = self.targets is not None and item.utt in self.targets
@@ -224,7 +223,7 @@ class HiddenCrops(Dataset):
         DataError: fewer than two speakers.
     """
 
-    def __init__(self, items: Sequence[Located], hidden: list[list[torch.Tensor]], crop_frames: int, seed: int):
+    def __init__(self, items: Utterances, hidden: list[list[torch.Tensor]], crop_frames: int, seed: int):
         self.speakers, self.labels = label_speakers(items)
         self._hidden, self.crop_frames, self.seed, self.epoch = hidden, crop_frames, seed, 0
 
@@ -236,7 +235,7 @@ class HiddenCrops(Dataset):
         copies = self._hidden[index]
         hidden = copies[rng.integers(len(copies))]
         start = int(rng.integers(hidden.shape[1] - self.crop_frames + 1))
-        return hidden[:, start : start + self.crop_frames], self.labels[index]
+        return hidden[:, start : start + self.crop_frames], int(self.labels[index])
 
     @staticmethod
     def collate(examples: Sequence[tuple[torch.Tensor, int]]) -> HiddenBatch:

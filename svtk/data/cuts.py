@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import logging
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.serialization import deserialize_item
 
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
-from svtk.data.audio import Spliced, count_samples, is_pipe
-from svtk.data.manifest import MANIFEST, is_current
+from svtk.data.agreement import agree_in_order, canonical
+from svtk.data.audio import count_samples, is_pipe
+from svtk.data.manifest import MANIFEST, columns_of, is_current, manifest_blocks
 from svtk.data.speech_spans import read_speech
+from svtk.data.utterances import Located, Utterances
 from svtk.errors import DataError
 from svtk.kaldi.datadir import DataDir, Utterance, read_data_dir
 from svtk.progress import progress
 
-__all__ = ["Located", "load_cuts", "locate", "write_cuts"]
-
-_SPEECH = "svtk_speech"  # what of a cut is speech: [(first sample, number of samples), ...]
+__all__ = ["load_cuts", "load_utterances", "locate", "write_cuts"]
 
 
 def _recording(utterance: Utterance, verified: bool) -> Recording:
@@ -89,15 +92,27 @@ def write_cuts(data_dir: str | os.PathLike, *, verified: bool = False) -> CutSet
     return CutSet.from_file(final)
 
 
-def load_cuts(data_dir: str | os.PathLike, *, speech_only: bool = False) -> CutSet:
-    """The cuts of a data directory, one per utterance.
+def load_cuts(data_dir: str | os.PathLike) -> CutSet:
+    """The cuts of a data directory, one per utterance, for Lhotse; :func:`load_utterances` takes far less of a big one.
 
-    Its manifest is made when missing or older than the Kaldi files; in a directory that may not be written to,
-    in memory only.
+    Raises:
+        DataError, AudioError: as :func:`load_utterances`.
+    """
+    path = Path(data_dir)
+    load_utterances(path)
+    if is_current(path):
+        return CutSet.from_file(path / MANIFEST).to_eager()
+    return CutSet.from_cuts(_make_cuts(read_data_dir(path)))
+
+
+def load_utterances(data_dir: str | os.PathLike, *, speech_only: bool = False) -> Utterances:
+    """The utterances of a data directory by its manifest, which is made when missing or older than the Kaldi files.
+
+    In a directory that may not be written to, it is made in memory only.
 
     Args:
         data_dir: a Kaldi data directory.
-        speech_only: note in each cut which of its samples are speech by ``vad.scp``; :func:`locate` gives those alone.
+        speech_only: of each utterance only what is speech by ``vad.scp``.
 
     Raises:
         DataError: as :func:`write_cuts`; also a manifest that is damaged, holds other than windows into
@@ -105,51 +120,79 @@ def load_cuts(data_dir: str | os.PathLike, *, speech_only: bool = False) -> CutS
             :func:`svtk.data.speech_spans.read_speech` raises.
         AudioError: as :func:`write_cuts`.
     """
-    cuts = _load(Path(data_dir))
+    utterances = _load(Path(data_dir))
     if speech_only:
-        cuts = cuts.to_eager()
-        speech = read_speech(data_dir, {cut.id: cut.num_samples for cut in cuts})
-        for cut in cuts:
-            cut.custom = {**(cut.custom or {}), _SPEECH: speech[cut.id]}
-    return cuts
+        sizes = dict(zip(utterances.utts.to_pylist(), utterances.num_samples.tolist(), strict=True))
+        utterances = utterances.speech_only(read_speech(data_dir, sizes))
+    return utterances
 
 
-def _load(path: Path) -> CutSet:
+def _load(path: Path) -> Utterances:
     if is_current(path):
-        try:
-            cuts = CutSet.from_file(path / MANIFEST).to_eager()
-        except Exception as error:  # gzip, JSON and lhotse each fail in their own way
-            what = f"damaged manifest: {type(error).__name__}: {error}"
-            raise DataError(what, path=path / MANIFEST, mend="remove it; it is made again") from error
-        for number, cut in enumerate(cuts, 1):
-            if not _is_ours(cut):
-                raise DataError(
-                    f"cut {getattr(cut, 'id', None)!r} cannot be used",
-                    path=path / MANIFEST,
-                    line=number,
-                    expected="a MonoCut of at most one speaker into a 16 kHz recording that is a file or a command",
-                    mend="remove the manifest; it is made again",
-                )
-        _require_agreement(path, cuts)
-        return cuts
+        utterances = _read_manifest(path)
+        _require_agreement(path, utterances)
+        return utterances
     if path.is_dir() and not os.access(path, os.W_OK):
         logging.info("%s cannot be written to: its manifest is made in memory", path)
-        return CutSet.from_cuts(_make_cuts(read_data_dir(path)))
-    return write_cuts(path).to_eager()
+        return Utterances.of(map(locate, _make_cuts(read_data_dir(path))))
+    write_cuts(path)
+    return _read_manifest(path)
 
 
-def _require_agreement(path: Path, cuts: CutSet) -> None:
+def _read_manifest(path: Path) -> Utterances:
+    """The utterances of the manifest, in its order.
+
+    Raises:
+        DataError: it is damaged, or holds other cuts than svtk can use.
+    """
+    blocks: list[tuple] = []
+    for number, block in manifest_blocks(path):
+        blocks.append(columns_of(block) or _columns_by_lhotse(block, path / MANIFEST, number))
+    if not blocks:
+        return Utterances.of([])
+    utts, spks, wavs = (pa.concat_arrays([block[i] for block in blocks]) for i in range(3))
+    starts, sizes = (np.concatenate([block[i] for block in blocks]) for i in (3, 4))
+    del blocks
+    return Utterances(utts, spks, wavs, starts, sizes)
+
+
+def _columns_by_lhotse(block: bytes, path: Path, first_line: int) -> tuple:
+    """What :func:`svtk.data.manifest.columns_of` gives, line by line, of whatever Lhotse reads."""
+    items = []
+    for number, line in enumerate(block.splitlines(), first_line):
+        try:
+            cut = deserialize_item(json.loads(line))
+        except Exception as error:  # JSON and lhotse each fail in their own way
+            what = f"damaged manifest: {type(error).__name__}: {error}"
+            raise DataError(what, path=path, line=number, mend="remove it; it is made again") from error
+        if not _is_ours(cut):
+            raise DataError(
+                f"cut {getattr(cut, 'id', None)!r} cannot be used",
+                path=path,
+                line=number,
+                expected="a MonoCut of at most one speaker into a 16 kHz recording that is a file or a command",
+                mend="remove the manifest; it is made again",
+            )
+        items.append(locate(cut))
+    rows = Utterances.of(items)
+    spks = pa.array([item.spk for item in items], pa.large_string())
+    return rows.utts, spks, rows.wavs, rows.starts, rows.num_samples
+
+
+def _require_agreement(path: Path, utterances: Utterances) -> None:
     """Kaldi files that were put in place with their old times (rsync, ``cp -p``) do not look newer than the manifest.
 
     Raises:
         DataError: the manifest holds other utterances, speakers, audio or times than the Kaldi files.
     """
+    if agree_in_order(path, utterances):
+        return
     wanted = {u.utt: u for u in read_data_dir(path).utterances}
     what = None
-    for cut in cuts:
-        u = wanted.pop(cut.id, None)
-        if u is None or not _is_of(cut, u):
-            what = f"utterance {cut.id!r} is not in utt2spk, or not the same there"
+    for item in utterances:
+        u = wanted.pop(item.utt, None)
+        if u is None or not _is_of(item, u):
+            what = f"utterance {item.utt!r} is not in utt2spk, or not the same there"
             break
     if what is None and wanted:
         what = f"utterance {next(iter(wanted))!r} is missing"
@@ -158,12 +201,10 @@ def _require_agreement(path: Path, cuts: CutSet) -> None:
         raise DataError(f"the manifest is not that of the Kaldi files: {what}", path=path / MANIFEST, mend=mend)
 
 
-def _is_of(cut: MonoCut, u: Utterance) -> bool:
-    source = cut.recording.sources[0]
-    spk = cut.supervisions[0].speaker if cut.supervisions else None
-    is_as_long = u.end is None or abs(cut.duration - (u.end - u.start)) <= 2 * END_TOLERANCE
-    is_there = is_as_long and round((cut.start - u.start) * SAMPLE_RATE) == 0
-    return is_there and spk == u.spk and (source.type, source.source) == _source(u.wav)
+def _is_of(item: Located, u: Utterance) -> bool:
+    is_as_long = u.end is None or abs(item.num_samples / SAMPLE_RATE - (u.end - u.start)) <= 2 * END_TOLERANCE
+    is_there = is_as_long and item.start == round(u.start * SAMPLE_RATE)
+    return is_there and item.spk == u.spk and item.wav == canonical(u.wav)
 
 
 def _source(wav: str) -> tuple[str, str]:
@@ -177,20 +218,14 @@ def _is_ours(cut: object) -> bool:
         and cut.recording is not None
         and not cut.recording.transforms
         and cut.recording.sampling_rate == SAMPLE_RATE
-        and [source.type in ("file", "command") for source in cut.recording.sources] == [True]
+        and len(cut.recording.sources) == 1
+        and (cut.recording.sources[0].type == "command" or _is_file(cut.recording.sources[0]))
         and len(cut.supervisions) <= 1
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """Where the audio of a cut lies: ``wav`` is a path, a pipe, or parts of it; start and length in samples."""
-
-    utt: str
-    spk: str | None
-    wav: str | Spliced
-    start: int
-    num_samples: int
+def _is_file(source: AudioSource) -> bool:
+    return source.type == "file" and not is_pipe(source.source)
 
 
 def locate(cut: MonoCut) -> Located:
@@ -198,9 +233,4 @@ def locate(cut: MonoCut) -> Located:
     source = cut.recording.sources[0]
     wav = f"{source.source} |" if source.type == "command" else source.source
     spk = cut.supervisions[0].speaker if cut.supervisions else None
-    start = round(cut.start * SAMPLE_RATE)
-    speech = (cut.custom or {}).get(_SPEECH)
-    if speech is not None and speech != [(0, cut.num_samples)]:
-        parts = tuple((start + first, length) for first, length in speech)
-        return Located(cut.id, spk, Spliced(wav, parts), 0, sum(length for _, length in parts))
-    return Located(cut.id, spk, wav, start, cut.num_samples)
+    return Located(cut.id, spk, wav, round(cut.start * SAMPLE_RATE), cut.num_samples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.errors import DataError, ModelError
 from svtk.kaldi.trials import read_trials
 from svtk.models.embedding import embed_utterances
@@ -28,7 +28,7 @@ def eer(model: SpeakerModel, data_dir: str, trials_path: str) -> float:
     if trials.labels is None:
         raise DataError("trials need labels here", path=trials_path, mend="make them with svtk make-trials")
     used = sorted({*trials.enroll, *trials.test})
-    located = {item.utt: item for item in map(locate, load_cuts(data_dir))}
+    located = {item.utt: item for item in load_utterances(data_dir)}
     for utt in used:
         if utt not in located:
             raise DataError(f"{utt!r} is not in {data_dir}", path=trials_path, mend="give the trials of this directory")

@@ -18,7 +18,7 @@ from torch import Tensor
 from svtk import __version__
 from svtk.config import save_yaml
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.deploy.graphs import OPSET, write_graphs
 from svtk.deploy.quantize import Quantization, quantize
 from svtk.errors import ConfigError, DataError, ModelError
@@ -209,7 +209,7 @@ def _calibration(data_dir: str | None) -> list[tuple]:
     """(utt, wav, first sample, samples) of utterances spread evenly over a data directory."""
     if data_dir is None:
         return []
-    items = [locate(cut) for cut in load_cuts(data_dir)]
+    items = list(load_utterances(data_dir))
     if not items:
         raise DataError("no utterances to calibrate on", path=data_dir)
     chosen = np.unique(np.linspace(0, len(items) - 1, _CALIBRATION_WINDOWS).round().astype(int))

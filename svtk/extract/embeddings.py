@@ -30,9 +30,9 @@ def _listed(source: str, speech_only: bool) -> list[Utterance]:
             raise DataError("not a data directory", path=source, found="a file", mend=mend)
         if not speech_only and not os.path.exists(os.path.join(source, "segments")):  # no recording's length is needed
             return [(u.utt, u.wav, 0, None) for u in read_data_dir(source).utterances]
-        from svtk.data.cuts import load_cuts, locate
+        from svtk.data.cuts import load_utterances
 
-        located = map(locate, load_cuts(source, speech_only=speech_only))
+        located = load_utterances(source, speech_only=speech_only)
         return [(item.utt, item.wav, item.start, item.num_samples) for item in located]
     spec = parse_rspecifier(source)
     script = ScpReader(spec.rxfilename, permissive=spec.permissive)

@@ -15,7 +15,7 @@ import torch
 
 from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio
-from svtk.data.cuts import load_cuts, locate, write_cuts
+from svtk.data.cuts import load_utterances, write_cuts
 from svtk.data.speech_activity import (
     FRAME_SHIFT,
     EnergyOptions,
@@ -86,7 +86,7 @@ def detect_speech(source: str, wspecifier: str, detector: Detector, *, engine: s
     if from_features:
         rows = ((utt, _first_column(utt, features, source)) for utt, features in read_table(source))
     else:
-        rows = [(item.utt, item) for item in map(locate, load_cuts(source))]
+        rows = [(item.utt, item) for item in load_utterances(source)]
         total = len(rows)
         fingerprint = sha256_of_json([dataclasses.asdict(detector), [dataclasses.astuple(item) for _, item in rows]])
     count = 0
@@ -167,7 +167,7 @@ def write_speech_segments(data_dir: str | os.PathLike, decisions: str, out_dir: 
         DataError: the table lacks an utterance or is of other audio, or there is no speech at all.
     """
     source, table = read_data_dir(data_dir), dict(read_table(decisions))
-    durations = {cut.id: cut.duration for cut in load_cuts(data_dir)}
+    durations = {item.utt: item.num_samples / SAMPLE_RATE for item in load_utterances(data_dir)}
     segments = []
     for utterance in source.utterances:
         whole = durations[utterance.utt]

@@ -14,7 +14,7 @@ import torch
 
 from svtk.data import SAMPLE_RATE
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import ConfigError, DataError
 from svtk.fingerprint import sha256_of_json
@@ -124,7 +124,7 @@ def extract_targets(
         compress=compress,
         vad=vad,
     )
-    items = [locate(cut) for cut in load_cuts(data_dir, speech_only=vad)]
+    items = list(load_utterances(data_dir, speech_only=vad))
     min_samples = round(min_duration * SAMPLE_RATE)
     frames = {item.utt: model.num_frames(max(item.num_samples, min_samples)) for item in items}
     if _complete(out, info, frames):

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lhotse import CutSet
 
 from svtk.data import FRAME
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.crops import HiddenCrops
-from svtk.data.cuts import locate
+from svtk.data.utterances import Utterances
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import SpeakerModel
 from svtk.progress import progress
@@ -24,12 +23,14 @@ __all__ = ["cache_hidden"]
 log = logging.getLogger(__name__)
 
 
-def cache_hidden(model: SpeakerModel, cuts: CutSet, copies: int, augmenter: Augmenter | None, seed: int) -> HiddenCrops:
+def cache_hidden(
+    model: SpeakerModel, items: Utterances, copies: int, augmenter: Augmenter | None, seed: int
+) -> HiddenCrops:
     """Encode every utterance *copies* times: as it is, then augmented (once only without an augmenter).
 
     Args:
         model: in evaluation mode, on its device; its window is the crop.
-        cuts: training utterances.
+        items: training utterances.
         copies: at least 1.
         augmenter: makes the further copies.
         seed: of the augmentation and of the crops.
@@ -37,7 +38,6 @@ def cache_hidden(model: SpeakerModel, cuts: CutSet, copies: int, augmenter: Augm
     Raises:
         ConfigError: the hidden states (float16) do not fit into the memory that is free.
     """
-    items = [locate(cut) for cut in cuts]
     copies = copies if augmenter is not None else 1
     frames = sum(max(item.num_samples // FRAME, model.window_frames) for item in items)
     needed = frames * copies * model.encoder.num_hidden * model.encoder.hidden_dim * 2

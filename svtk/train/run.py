@@ -7,12 +7,11 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet
+import numpy as np
 from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
@@ -20,8 +19,9 @@ from torch.utils.data import DataLoader
 from svtk.config import load_yaml, save_yaml
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_utterances
 from svtk.data.speech_spans import speech_identity
+from svtk.data.utterances import Utterances
 from svtk.errors import ConfigError, ModelError
 from svtk.fingerprint import sha256_of_files, sha256_of_json
 from svtk.kaldi.text import write_text
@@ -154,7 +154,7 @@ class Run:
     def crops(self, options: TrainOptions, **teacher_side: Any) -> CropDataset:
         """The training crops under *options*; *teacher_side* as :class:`CropDataset` has it."""
         return CropDataset(
-            self._train_cuts(),
+            self._train_items(),
             options.crop_samples,
             grid=options.crop_grid,
             seed=self.seed,
@@ -182,11 +182,11 @@ class Run:
         if self.noise and options.cache_hidden > 1:
             augmenter = Augmenter(self.noise, dataclasses.replace(options.augment, prob=1.0))
         model.to(parallel.join(self.device)).eval()
-        return cache_hidden(model, self._train_cuts(), options.cache_hidden, augmenter, self.seed)
+        return cache_hidden(model, self._train_items(), options.cache_hidden, augmenter, self.seed)
 
-    def _train_cuts(self) -> CutSet:
+    def _train_items(self) -> Utterances:
         with parallel.main_first():  # which may make the manifest
-            return load_cuts(self.train_dir, speech_only=self.vad)
+            return load_utterances(self.train_dir, speech_only=self.vad)
 
     def train(
         self,
@@ -276,8 +276,8 @@ class Run:
 
 
 def _warn_of_lone_utterances(dataset: CropDataset | HiddenCrops) -> None:
-    counts = Counter(dataset.labels)
-    lone = [spk for label, spk in enumerate(dataset.speakers) if counts[label] == 1]
+    counts = np.bincount(dataset.labels)
+    lone = [spk for spk, count in zip(dataset.speakers, counts, strict=False) if count == 1]
     if lone:
         log.warning(
             "%d speaker(s) have one utterance, first %s: their class learns that recording, not their voice",

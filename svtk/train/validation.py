@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.errors import DataError, ModelError
 from svtk.kaldi.trials import read_trials
 from svtk.models.embedding import embed_utterances
@@ -32,7 +32,7 @@ class Validation:
         trials = read_trials(trials_path)
         if trials.labels is None:
             raise DataError("validation trials need labels", path=trials_path, mend="make them with svtk make-trials")
-        located = {item.utt: item for item in map(locate, load_cuts(data_dir, speech_only=vad))}
+        located = {item.utt: item for item in load_utterances(data_dir, speech_only=vad)}
         for number, utts in enumerate(zip(trials.enroll, trials.test, strict=True), 1):
             for utt in utts:
                 if utt not in located:

@@ -69,9 +69,9 @@ def test_it_runs_without_the_option(trap, tmp_path, student_dir, svtk_main):
 
 def test_a_command_in_the_manifest(trap, tmp_path, student_dir, svtk_main, monkeypatch):
     from svtk.data import audio
-    from svtk.data.cuts import load_cuts
+    from svtk.data.cuts import load_utterances
 
-    load_cuts(trap)
+    load_utterances(trap)
     (tmp_path / "ran").unlink()
     monkeypatch.setattr(audio, "_recent_pipes", audio._RecentPipes())  # as in a new process
     with gzip.open(trap / "cuts.jsonl.gz", "rt") as file:
@@ -97,16 +97,16 @@ def test_noise_and_the_workers_of_training(corpus, tmp_path, monkeypatch, trap):
 
     from svtk.data.augment import Augmenter, Config
     from svtk.data.crops import CropDataset, EpochSampler
-    from svtk.data.cuts import load_cuts
+    from svtk.data.cuts import load_utterances
     from svtk.errors import AudioError
     from svtk.kaldi.streams import refuse_pipes
 
-    cuts = load_cuts(trap)
+    utterances = load_utterances(trap)
     shutil.copytree(trap, tmp_path / "noise" / "noise")
     (tmp_path / "ran").unlink()
     refuse_pipes()
     noisy = Augmenter(tmp_path / "noise", Config(prob=1.0))
-    dataset = CropDataset(cuts, 8000, augmenter=noisy)
+    dataset = CropDataset(utterances, 8000, augmenter=noisy)
     batches = torch.utils.data.DataLoader(
         dataset, batch_sampler=EpochSampler(dataset, 9), num_workers=1, collate_fn=CropDataset.collate
     )

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from svtk.data.augment import Augmenter, Config
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
+from svtk.data.utterances import Utterances
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.datadir import Utterance, write_data_dir
 
@@ -22,7 +23,7 @@ LENGTHS = [round(16_000 * x) for x in (0.3, 0.5, 0.9, 1.337)] * 4
 
 
 def crops(corpus, **options) -> CropDataset:
-    return CropDataset(load_cuts(corpus.train), SIZE, **options)
+    return CropDataset(load_utterances(corpus.train), SIZE, **options)
 
 
 def audio(dataset, index):
@@ -89,7 +90,7 @@ def test_segments_are_cropped_within_themselves(tmp_path):
     spans = [Utterance(f"u{i}", f"s{i}", str(tmp_path / "r.wav"), "r", i * 1.0, i + 1.0) for i in (0, 1)]
     write_data_dir(tmp_path / "data", spans)
     for cache in (False, True):
-        dataset = CropDataset(load_cuts(tmp_path / "data"), SIZE, cache=cache)
+        dataset = CropDataset(load_utterances(tmp_path / "data"), SIZE, cache=cache)
         for epoch in range(20):
             dataset.epoch = epoch
             assert (dataset[0]["clean"] == 0.25).all() and (dataset[1]["clean"] == -0.5).all()
@@ -155,9 +156,9 @@ def test_an_epoch_takes_every_utterance_once(corpus, batch_size, batches):
 
 
 def test_one_speaker_is_too_few(corpus):
-    cuts = [cut for cut in load_cuts(corpus.train) if cut.supervisions[0].speaker == "s1"]
+    items = Utterances.of(item for item in load_utterances(corpus.train) if item.spk == "s1")
     with pytest.raises(DataError, match="training needs at least two speakers; found 1"):
-        CropDataset(cuts, SIZE)
+        CropDataset(items, SIZE)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -167,7 +168,7 @@ def test_an_unreadable_file_is_named_by_a_worker_too(tmp_path, num_workers):
         soundfile.write(tmp_path / f"{name}.wav", np.full(9000, 0.1), 16_000)
         utterances.append(Utterance(name, name, str(tmp_path / f"{name}.wav"), name))
     write_data_dir(tmp_path / "data", utterances)
-    dataset = CropDataset(load_cuts(tmp_path / "data"), SIZE)
+    dataset = CropDataset(load_utterances(tmp_path / "data"), SIZE)
     Path(tmp_path / "b.wav").write_bytes(b"RIFF")
     [error] = loaded(dataset, 0, num_workers=num_workers)
     assert isinstance(error, AudioError)
@@ -177,7 +178,7 @@ def test_an_unreadable_file_is_named_by_a_worker_too(tmp_path, num_workers):
 
 
 def hidden_crops(corpus, seed=0):
-    items = [locate(cut) for cut in load_cuts(corpus.train)]
+    items = load_utterances(corpus.train)
     torch.manual_seed(13)
     hidden = [[torch.randn(3, 20 + i, 4).half() for _ in range(1 + i % 2)] for i in range(len(items))]
     return HiddenCrops(items, hidden, 20, seed), hidden

@@ -3,7 +3,7 @@ import pytest
 
 from data_dirs import save
 from svtk.data.audio import Spliced, read_audio
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.data.speech_spans import read_speech, speech_frames, speech_samples
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.datadir import Utterance, write_data_dir
@@ -56,7 +56,7 @@ def test_samples_behind_the_last_frame_belong_to_it():
 
 def test_an_utterance_is_its_speech(data):
     decide(data, u0=[1, 1, 0, 0, 0, 0, 0, 0, 1, 0], u1=[0, 1, 0, 0, 0, 0, 0, 0, 0, 1])
-    first, second = map(locate, load_cuts(data, speech_only=True))
+    first, second = load_utterances(data, speech_only=True)
     assert (first.num_samples, second.num_samples) == (480, 320)
     assert samples(first) == span(0, 320, 1280, 1440)
     assert samples(second) == span(960, 1120, 2240, 2400)
@@ -67,28 +67,28 @@ def test_an_utterance_is_its_speech(data):
 
 def test_what_is_all_speech_stays_as_it_is(data):
     decide(data, u0=np.ones(8), u1=np.ones(10))  # Kaldi with --snip-edges=true makes two frames less
-    assert list(map(locate, load_cuts(data, speech_only=True))) == list(map(locate, load_cuts(data)))
+    assert list(load_utterances(data, speech_only=True)) == list(load_utterances(data))
 
 
 def test_without_the_option_nothing_is_read(data):
-    assert [locate(cut).num_samples for cut in load_cuts(data)] == [1600, 1600]
+    assert [item.num_samples for item in load_utterances(data)] == [1600, 1600]
 
 
 def test_an_utterance_without_speech_is_used_whole(data, caplog):
     decide(data, u0=np.zeros(10), u1=np.ones(10))
-    assert [locate(cut).num_samples for cut in load_cuts(data, speech_only=True)] == [1600, 1600]
+    assert [item.num_samples for item in load_utterances(data, speech_only=True)] == [1600, 1600]
     assert "1 utterance(s) without speech are used whole, first 'u0'" in caplog.text
 
 
 def test_no_speech_activity_here(data):
     with pytest.raises(DataError, match=r"vad.scp: no speech activity here.*svtk detect-speech"):
-        load_cuts(data, speech_only=True)
+        load_utterances(data, speech_only=True)
 
 
 def test_a_missing_utterance(data):
     decide(data, u0=np.ones(10))
     with pytest.raises(DataError, match=r"vad.scp: 'u1' is missing"):
-        load_cuts(data, speech_only=True)
+        load_utterances(data, speech_only=True)
 
 
 def test_an_utterance_too_short_for_a_decision_is_used_whole(data, caplog):
@@ -101,7 +101,7 @@ def test_an_utterance_too_short_for_a_decision_is_used_whole(data, caplog):
 def test_speech_activity_of_other_audio(data, wrong):
     decide(data, u0=np.ones(10), u1=wrong)
     with pytest.raises(DataError, match=r"'u1' is of other audio; found shape \(.*expected about 10 frames"):
-        load_cuts(data, speech_only=True)
+        load_utterances(data, speech_only=True)
 
 
 def test_a_damaged_table(data):

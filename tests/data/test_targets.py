@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from svtk.data.crops import CropDataset
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_cuts, load_utterances
 from svtk.data.targets import Targets, TargetsInfo
 from svtk.errors import DataError
 from svtk.kaldi.tables import TableWriter
@@ -76,7 +76,7 @@ def test_crops_with_targets(corpus, tmp_path):
             frames = (max(cut.num_samples, 8000) - 400) // 320 + 1
             writer.write(cut.id, np.arange(frames, dtype=np.float32)[:, None] + np.zeros((1, 5), np.float32))
     (tmp_path / "targets.json").write_text(json.dumps({**dataclasses.asdict(INFO), "layers": [1]}))
-    dataset = CropDataset(load_cuts(corpus.train), 8000, targets=Targets(tmp_path, [1]), crop_frames=24)
+    dataset = CropDataset(load_utterances(corpus.train), 8000, targets=Targets(tmp_path, [1]), crop_frames=24)
     for epoch in range(30):
         dataset.epoch = epoch
         for index in range(4):
@@ -88,7 +88,7 @@ def test_crops_with_targets(corpus, tmp_path):
 
 def test_utterances_without_targets(made, corpus):
     with pytest.raises(DataError, match=r"layer1\.scp: 16 utterance\(s\) have no teacher target, first 's0-0'"):
-        CropDataset(load_cuts(corpus.train), 8000, targets=Targets(made.path, [1]), crop_frames=24)
+        CropDataset(load_utterances(corpus.train), 8000, targets=Targets(made.path, [1]), crop_frames=24)
     Targets(made.path, [1, 3]).check(["a", "c"])
 
 

@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.errors import AudioError, DataError, ModelError
 from svtk.extract.embeddings import extract_embeddings
 from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir
@@ -23,7 +23,7 @@ from svtk.models.speaker_model import load_model
 
 def expected(student_dir, data_dir, windows="cover", **options):
     model, rows = load_model(student_dir), {}
-    for item in map(locate, load_cuts(data_dir)):
+    for item in load_utterances(data_dir):
         wav = torch.from_numpy(repeat_to(read_audio(item.wav, item.start, item.num_samples), 8000))
         rows[item.utt] = getattr(model, f"embed_{windows}")([wav], **options)[0].numpy()
     return rows

@@ -13,7 +13,7 @@ import soundfile
 from svtk.data import audio
 from svtk.data.augment import Augmenter, Config
 from svtk.data.crops import CropDataset
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_cuts, load_utterances
 from svtk.extract.embeddings import extract_embeddings
 from svtk.extract.targets import extract_targets
 from svtk.kaldi.datadir import Utterance, read_data_dir, write_data_dir
@@ -71,7 +71,7 @@ def test_the_same_teacher_targets(dirs, kind, wavlm_dir, tmp_path):
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize("kind", ["segments", "ark"])
 def test_the_same_training_crops(dirs, kind, cache):
-    files, other = (CropDataset(load_cuts(dirs[name]), 8000, cache=cache, whole=True) for name in ("files", kind))
+    files, other = (CropDataset(load_utterances(dirs[name]), 8000, cache=cache, whole=True) for name in ("files", kind))
     for index in range(len(files)):
         for key in ("clean", "utterance"):
             assert np.array_equal(files[index][key], other[index][key])

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from svtk.data.audio import read_audio, repeat_to
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_cuts, load_utterances
 from svtk.data.targets import Targets
 from svtk.errors import AudioError, ConfigError, DataError
 from svtk.extract import targets as module
@@ -28,7 +28,7 @@ FRAMES = {f"s{s}-{i}": frames for s in range(4) for i, frames in enumerate((24, 
 def expected(wavlm_dir, corpus):
     """``{utt: states}`` from the teacher itself; short utterances are repeated to 0.5 s."""
     teacher, states = load_teacher(wavlm_dir), {}
-    for item in map(locate, load_cuts(corpus.train)):
+    for item in load_utterances(corpus.train):
         wav = repeat_to(read_audio(item.wav), 8000)
         states[item.utt] = [state[0].numpy() for state in teacher(torch.from_numpy(wav)[None])]
     return states

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from svtk.data.crops import CropDataset
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_utterances
 from svtk.errors import ConfigError, ModelError
 from svtk.kaldi.datadir import read_data_dir, write_data_dir
 from svtk.models.speaker_model import SpeakerModel, load_model
@@ -86,7 +86,7 @@ def test_classes_begin_at_mean_embeddings(whole, tune, corpus, tmp_path, caplog,
         tune(tmp_path / "m", source, lr=1e-12, max_epochs=1, **changes)
     assert message in caplog.text
     found = torch.nn.functional.normalize(load_file(tmp_path / "m/classifier.safetensors")["weight"])
-    crops = CropDataset(load_cuts(changes.get("train_dir", corpus.train)), 16_000, seed=1)
+    crops = CropDataset(load_utterances(changes.get("train_dir", corpus.train)), 16_000, seed=1)
     model, rows = load_model(source), [[] for _ in crops.speakers]
     for example in crops:
         with torch.no_grad():
@@ -98,7 +98,7 @@ def test_classes_begin_at_mean_embeddings(whole, tune, corpus, tmp_path, caplog,
 
 def test_mean_embeddings_hear_every_utterance(student_dir, corpus):
     """The smaller batch that training drops, too."""
-    crops = CropDataset(load_cuts(corpus.train), 8000)
+    crops = CropDataset(load_utterances(corpus.train), 8000)
     model = load_model(student_dir)
     five, all_at_once = (
         mean_embeddings(model, torch.utils.data.DataLoader(crops, size, collate_fn=crops.collate), 4)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from svtk.data.crops import CropDataset, EpochSampler
-from svtk.data.cuts import load_cuts
+from svtk.data.cuts import load_utterances
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import load_model
 from svtk.train import parallel
@@ -177,7 +177,7 @@ def test_an_error_in_all_is_an_error(distil, together, tmp_path, capfd):
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(1, 1), (2, 1), (3, 2)])
 def test_the_parts_make_up_the_epoch(corpus, world_size, accumulation):
-    crops = CropDataset(load_cuts(corpus.train), 8000, seed=3)
+    crops = CropDataset(load_utterances(corpus.train), 8000, seed=3)
     whole = EpochSampler(crops, 15)
     ranks = [list(StepSampler(whole, accumulation, world_size, rank)) for rank in range(world_size)]
     assert all(len(rank) == len(whole) * accumulation for rank in ranks)
@@ -190,7 +190,7 @@ def test_the_parts_make_up_the_epoch(corpus, world_size, accumulation):
 
 
 def test_an_epoch_taken_up_in_its_midst(corpus):
-    crops = CropDataset(load_cuts(corpus.train), 8000, seed=3)
+    crops = CropDataset(load_utterances(corpus.train), 8000, seed=3)
     sampler = StepSampler(EpochSampler(crops, 4), 2)
     whole = list(sampler)
     sampler.first_step = 3
@@ -200,7 +200,7 @@ def test_an_epoch_taken_up_in_its_midst(corpus):
 
 
 def test_parts_of_one_crop_are_refused(corpus):
-    crops = CropDataset(load_cuts(corpus.train), 8000)
+    crops = CropDataset(load_utterances(corpus.train), 8000)
     with pytest.raises(ConfigError, match="found 16 crops, 3 part.*expected at least 18 crops. To mend: raise batch"):
         StepSampler(EpochSampler(crops, 100), 3, 3, 0)
 

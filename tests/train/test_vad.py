@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from svtk.data.audio import read_audio
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_cuts, load_utterances
 from svtk.errors import ConfigError, DataError, ModelError
 from svtk.extract.targets import extract_targets
 from svtk.kaldi.datadir import read_data_dir, read_map, write_data_dir
@@ -53,7 +53,7 @@ def test_a_student_of_speech_only(distil, run_of, dirs, tmp_path):
 def test_crops_are_of_speech(run_of, dirs, tmp_path):
     run = run_of(tmp_path / "m", vad=True, noise=None, **dirs)
     dataset = run.crops(TrainOptions(crop_duration=0.1))
-    wholes = {item.utt: item for item in map(locate, load_cuts(dirs["train_dir"]))}
+    wholes = {item.utt: item for item in load_utterances(dirs["train_dir"])}
     for index, item in enumerate(dataset.items):
         whole = wholes[item.utt]
         speech = read_audio(whole.wav, whole.start, whole.num_samples)[(whole.num_samples // 160 // 2) * 160 :]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import svtk  # noqa: F401  (before torchaudio)
 from svtk.data.audio import read_audio
-from svtk.data.cuts import load_cuts, locate
+from svtk.data.cuts import load_utterances
 from svtk.kaldi.tables import TableWriter
 from svtk.progress import progress
 
@@ -67,7 +67,7 @@ class DVector(nn.Module):
 def main(wheel: str, data_dir: str, wspecifier: str) -> None:
     model = DVector(wheel)
     with TableWriter(wspecifier) as writer:
-        for item in progress([locate(cut) for cut in load_cuts(data_dir)], "d-vectors"):
+        for item in progress(list(load_utterances(data_dir)), "d-vectors"):
             wav = read_audio(item.wav, item.start, item.num_samples, item.utt)
             writer.write(item.utt, model(torch.from_numpy(wav)).numpy().astype(np.float32))
 
