@@ -28,16 +28,40 @@ from svtk.cli._provenance import provenance_of
     type=click.FloatRange(min=0.0, min_open=True),
     help="Repeat shorter utterances to this (distill's crop_duration).",
 )
+@click.option(
+    "--max-gib",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Only as many of the first utterances as fit into this much disk; distill's --teacher beside --targets "
+    "computes the others'.",
+)
+@click.option(
+    "--batch-duration",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0),
+    help="Seconds of audio that the teacher hears at once, utterances of one length or, where it masks padding, of "
+    "similar ones; 0: one utterance. For GPUs.",
+)
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="That the teacher computes in; targets of another differ.",
+)
 @vad_option
 @device_option
 @num_threads_option
 @no_pipes_option
 @click.argument("data_dir", type=existing_dir)
 @click.argument("out_dir", type=click.Path(file_okay=False))
-def command(teacher, layers, compress, min_duration, vad, device, data_dir, out_dir):
+def command(
+    teacher, layers, compress, min_duration, max_gib, batch_duration, precision, vad, device, data_dir, out_dir
+):
     """Write a teacher's hidden states as Kaldi tables.
 
-    DATA_DIR's utterances go to OUT_DIR/layerK.{ark,scp}, T × H each; the log says how much disk it takes.
+    DATA_DIR's utterances go to OUT_DIR/layerK.{ark,scp}, T × H each; the log says how much disk it takes. Their
+    statistics go to OUT_DIR/cmvn_layerK.{ark,scp}, as Kaldi's compute-cmvn-stats has them.
     """
     from svtk.extract.targets import extract_targets
 
@@ -52,5 +76,8 @@ def command(teacher, layers, compress, min_duration, vad, device, data_dir, out_
             compress=compress,
             min_duration=min_duration,
             vad=vad,
+            max_gib=max_gib,
+            batch_duration=batch_duration,
+            precision=precision,
             device=device,
         )

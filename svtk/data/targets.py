@@ -1,8 +1,11 @@
 """Teacher targets on disk: the hidden states of whole utterances, one Kaldi table per layer.
 
-A directory holds ``layerK.{ark,scp}`` (matrices T × H), ``utt2num_frames`` and ``targets.json``. An
-utterance shorter than ``min_duration`` was repeated to that length before the teacher heard it, as it is
-when it is cropped for training.
+A directory holds ``layerK.{ark,scp}`` (matrices T × H), ``cmvn_layerK.{ark,scp}``, ``utt2num_frames`` and
+``targets.json``. An utterance shorter than ``min_duration`` was repeated to that length before the teacher heard it,
+as it is when it is cropped for training.
+
+The statistics are Kaldi's, one matrix 2 × (H + 1) per utterance: sums and number of frames, sums of squares and 0.
+They add up, over utterances, jobs and directories.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from svtk.errors import DataError
-from svtk.kaldi.tables import ScpReader
+from svtk.kaldi.tables import ScpReader, read_table
 
-__all__ = ["Targets", "TargetsInfo"]
+__all__ = ["Targets", "TargetsInfo", "frame_statistics"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +28,7 @@ class TargetsInfo:
     """What ``targets.json`` says: the teacher, its width H and number of hidden states, and the layers kept.
 
     ``weights`` is the SHA-256 of the teacher's weights: another teacher under the same name is another teacher. With
-    ``vad`` the teacher heard speech only, by ``vad.scp``.
+    ``vad`` the teacher heard speech only, by ``vad.scp``; ``precision`` is what it computed in.
     """
 
     teacher: str
@@ -36,6 +39,7 @@ class TargetsInfo:
     min_duration: float
     compress: str
     vad: bool = False
+    precision: str = "fp32"
 
 
 class Targets:
@@ -102,3 +106,40 @@ class Targets:
                 )
             result[layer] = np.asarray(rows, dtype=np.float32)
         return result
+
+    def statistics(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (H,), float64, of each dimension of *layer* over all frames of all utterances.
+
+        Raises:
+            DataError: the directory has none of this layer, or an entry is damaged.
+        """
+        path = self.path / f"cmvn_layer{layer}.scp"
+        if not path.is_file():
+            raise DataError(
+                f"no statistics of layer {layer}",
+                path=self.path,
+                mend="run svtk extract-targets into another directory",
+            )
+        width = self.info.hidden_dim + 1
+        total = np.zeros((2, width))
+        for utt, stats in read_table(f"scp:{path}"):
+            if stats.shape != total.shape:
+                raise DataError(
+                    f"no statistics of layer {layer}: entry {utt!r} does not fit",
+                    path=path,
+                    found=f"shape {stats.shape}",
+                    expected=f"(2, {width})",
+                )
+            total += stats
+        mean, square = total[:, :-1] / total[0, -1]
+        return mean, np.maximum(square - mean**2, 0.0)
+
+
+def frame_statistics(states: np.ndarray) -> np.ndarray:
+    """States (T, H) to Kaldi's statistics (2, H + 1), float32.
+
+    >>> frame_statistics(np.array([[1.0, 2.0], [3.0, 2.0]])).tolist()
+    [[4.0, 4.0, 2.0], [10.0, 8.0, 0.0]]
+    """
+    states = states.astype(np.float64)
+    return np.stack([np.append(states.sum(0), len(states)), np.append((states**2).sum(0), 0.0)]).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ class TableWriter:
         if key in self.done:
             raise DataError(f"key {key!r} was written before", path=self.spec.ark or self.spec.scp)
         self.done[key] = self._into.write(key, encode(key, array, text=self.spec.text, compression=self._compression))
+
+    def sort(self, keys: Iterable[str]) -> None:
+        """Let the script file name its entries in the order of *keys*, which are all that were written."""
+        for key in keys:
+            self.done[key] = self.done.pop(key)
 
     def __enter__(self) -> TableWriter:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,10 +58,12 @@ class Teacher(nn.Module):
         hidden_dim: H, channels of a hidden state.
         num_hidden: L+1, number of hidden states; state 0 is the projected features.
         frozen: a frozen teacher has no gradients and stays in evaluation mode.
+        masks_padding: whether wavs of unequal length may share a batch, and each have the states it has alone.
     """
 
     hidden_dim: int
     num_hidden: int
+    masks_padding: bool = False
 
     def __init__(self, frozen: bool):
         super().__init__()
@@ -79,8 +82,14 @@ class Teacher(nn.Module):
         """Frames of 20 ms that *num_samples* samples give."""
         raise NotImplementedError
 
-    def forward(self, wav: Tensor) -> list[Tensor]:
-        """wav (B, N) at 16 kHz in [-1, 1], of any length, to L+1 hidden states (B, T, H)."""
+    def forward(self, wav: Tensor, num_samples: Sequence[int] | None = None) -> list[Tensor]:
+        """wav (B, N) at 16 kHz in [-1, 1], of any length, to L+1 hidden states (B, T, H).
+
+        Args:
+            wav: B wavs of equal length or, of a teacher that *masks_padding*, padded with zeros to it.
+            num_samples: of each wav, without the padding; of its states the first :meth:`num_frames` of these count.
+                None: nothing is padded.
+        """
         raise NotImplementedError
 
     def save_pretrained(self, directory: str) -> None:

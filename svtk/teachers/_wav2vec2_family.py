@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -36,6 +37,9 @@ class Wav2Vec2Teacher(Teacher):
 
     Normalised is a whole wav (crop or utterance), to zero mean and unit variance. The last hidden state is that
     after the encoder's last layer norm, as it is of the students.
+
+    Padding is masked where that is exact: not behind a group norm over time (the base models), nor in data2vec's
+    stack of positional convolutions, whose layer norms make something of nothing.
     """
 
     def __init__(self, lobe: Wav2Vec2, frozen: bool):
@@ -44,6 +48,10 @@ class Wav2Vec2Teacher(Teacher):
         self.normalize_wav, lobe.normalize_wav = lobe.normalize_wav, False  # here, as transformers does it
         self.hidden_dim = lobe.model.config.hidden_size
         self.num_hidden = lobe.model.config.num_hidden_layers + 1
+        self.masks_padding = (
+            getattr(lobe.model.config, "feat_extract_norm", "layer") == "layer"
+            and lobe.model.config.model_type != "data2vec-audio"
+        )
         self.freeze_if_asked()
 
     def num_frames(self, num_samples: int) -> int:
@@ -52,18 +60,36 @@ class Wav2Vec2Teacher(Teacher):
             num_samples = (num_samples - kernel) // stride + 1
         return num_samples
 
-    def forward(self, wav: Tensor) -> list[Tensor]:
-        if self.normalize_wav:  # SpeechBrain adds 1e-5 to the variance, which quiet speech feels
-            mean, variance = wav.mean(1, keepdim=True), wav.var(1, keepdim=True, correction=0)
-            wav = (wav - mean) / (variance + 1e-7).sqrt()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.lobe.model(wav, output_hidden_states=True)
+    def forward(self, wav: Tensor, num_samples: Sequence[int] | None = None) -> list[Tensor]:
+        mask = None
+        if num_samples is not None:
+            mask = torch.arange(wav.shape[1], device=wav.device) < torch.tensor(num_samples, device=wav.device)[:, None]
+        if self.normalize_wav:
+            wav = _normalized(wav) if mask is None else _normalized_within(wav, mask)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # of WavLM's own two masks
+            output = self.lobe.model(
+                wav, attention_mask=None if mask is None else mask.long(), output_hidden_states=True
+            )
         # The large models end with a layer norm, which transformers leaves out of hidden_states since 5.0.
         return [*output.hidden_states[:-1], output.last_hidden_state]
 
     def save_pretrained(self, directory: str) -> None:
         self.lobe.model.save_pretrained(directory)
         self.lobe.feature_extractor.save_pretrained(directory)
+
+
+def _normalized(wav: Tensor) -> Tensor:
+    """Each wav of (B, N) with zero mean and unit variance; SpeechBrain adds 1e-5, which quiet speech feels."""
+    mean, variance = wav.mean(1, keepdim=True), wav.var(1, keepdim=True, correction=0)
+    return (wav - mean) / (variance + 1e-7).sqrt()
+
+
+def _normalized_within(wav: Tensor, mask: Tensor) -> Tensor:
+    """The same of the samples in *mask* (B, N); the others are zero."""
+    count = mask.sum(1, keepdim=True)
+    wav = (wav - (wav * mask).sum(1, keepdim=True) / count) * mask
+    return wav / (wav.square().sum(1, keepdim=True) / count + 1e-7).sqrt()
 
 
 def _loading(lobe_class: type[Wav2Vec2]) -> type[Wav2Vec2]:

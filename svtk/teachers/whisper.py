@@ -10,6 +10,7 @@ heard in windows of 30 s.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pickle import UnpicklingError
 
 import torch
@@ -59,7 +60,7 @@ class WhisperTeacher(Teacher):
     def num_frames(self, num_samples: int) -> int:
         return (num_samples // LogMel.hop + 1) // 2
 
-    def forward(self, wav: Tensor) -> list[Tensor]:
+    def forward(self, wav: Tensor, num_samples: Sequence[int] | None = None) -> list[Tensor]:
         frames = self.num_frames(wav.shape[1])
         size = min(frames, self.window_frames)
         parts, done = [], 0

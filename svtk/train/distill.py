@@ -118,6 +118,7 @@ def distill(
             "teacher_dim": source.hidden_dim,
             "num_student_hidden": model.encoder.num_hidden,
             "num_teacher_hidden": source.num_hidden,
+            "teacher_statistics": None if targets is None else Targets(targets, []).statistics,
         }
     losses = _build(kd, wiring)
     if of_hidden and teacher is not None:

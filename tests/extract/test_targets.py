@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.cuts import load_cuts, load_utterances
@@ -51,9 +53,8 @@ def test_layers_that_are_not_there(text):
 def test_what_is_written(wavlm_dir, corpus, tmp_path):
     out = tmp_path / "new/targets"
     extract_targets(wavlm_dir, corpus.train, out, layers="0,last", min_duration=0.5)
-    assert {f.name for f in out.iterdir()} == {
-        *("layer0.ark", "layer0.scp", "layer2.ark", "layer2.scp", "utt2num_frames", "targets.json")
-    }
+    tables = [f"{kind}layer{layer}.{suffix}" for kind in ("", "cmvn_") for layer in (0, 2) for suffix in ("ark", "scp")]
+    assert {f.name for f in out.iterdir()} == {*tables, "utt2num_frames", "targets.json"}
     assert read_map(out / "utt2num_frames") == {utt: str(frames) for utt, frames in sorted(FRAMES.items())}
     for utt, states in expected(wavlm_dir, corpus).items():
         for layer in (0, 2):
@@ -77,10 +78,117 @@ def test_compressed(wavlm_dir, corpus, tmp_path, compress, bytes_a_value, error)
         assert np.abs(reader[utt] - states[2]).max() < error * span
 
 
+@pytest.mark.parametrize("compress", ["none", "auto"])
+def test_statistics(wavlm_dir, corpus, tmp_path, compress):
+    """Of all frames as the teacher gave them; the parts of two jobs add up to them."""
+    extract_targets(wavlm_dir, corpus.train, tmp_path, layers="0,last", compress=compress, min_duration=0.5)
+    exact = expected(wavlm_dir, corpus)
+    for layer in (0, 2):
+        frames = np.concatenate([states[layer] for states in exact.values()]).astype(np.float64)
+        mean, variance = Targets(tmp_path, []).statistics(layer)
+        np.testing.assert_allclose(mean, frames.mean(0), atol=1e-5)
+        np.testing.assert_allclose(variance, frames.var(0), rtol=1e-4)
+        stats = ScpReader(str(tmp_path / f"cmvn_layer{layer}.scp"))
+        assert list(stats) == list(FRAMES) and stats["s0-3"].shape == (2, 13) and stats["s0-3"][0, -1] == 66
+    with pytest.raises(DataError, match="no statistics of layer 1. To mend: run svtk extract-targets into another"):
+        Targets(tmp_path, []).statistics(1)
+
+
+@pytest.fixture
+def teacher_of(tmp_path):
+    """A tiny teacher of a family, saved as Hugging Face saves it."""
+
+    def save(family):
+        sizes = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        conv = {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+        large = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
+        torch.manual_seed(3)
+        if family.startswith("whisper"):
+            small = {"d_model": 12, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 8}
+            config = transformers.WhisperConfig(**small, max_source_positions=50)
+            WhisperEncoder(config).save_pretrained(tmp_path / family)
+            return str(tmp_path / family)
+        name, large = family.partition("-")[0], large if family.endswith("large") else {}
+        config = getattr(transformers, f"{name}Config")(**sizes, **conv, **large)
+        getattr(transformers, f"{name}Model")(config).save_pretrained(tmp_path / family)
+        return str(tmp_path / family)
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "family", ["WavLM-large", "Hubert-large", "Wav2Vec2-large", "WavLM-base", "Hubert-base", "Data2VecAudio", "whisper"]
+)
+def test_several_utterances_at_once_are_as_one_by_one(teacher_of, corpus, tmp_path, family, monkeypatch):
+    """Padded where padding is masked; else those of one length: eight here last 0.5 s, once repeated."""
+    teacher = teacher_of(family)
+    extract_targets(teacher, corpus.train, tmp_path / "one", layers="all", min_duration=0.5)
+    sizes, lengths, pad = [], set(), module.pad_sequence
+
+    def counted(wavs, **words):
+        sizes.append(len(wavs))
+        lengths.add(len({len(wav) for wav in wavs}))
+        return pad(wavs, **words)
+
+    monkeypatch.setattr(module, "pad_sequence", counted)
+    extract_targets(teacher, corpus.train, tmp_path / "many", layers="all", min_duration=0.5, batch_duration=6.8)
+    assert sum(sizes) == 16 and max(sizes) == 8 and len(sizes) <= 5
+    assert max(lengths) == (2 if "large" in family else 1)
+    for layer in range(3):
+        one, many = (ScpReader(str(tmp_path / name / f"layer{layer}.scp")) for name in ("one", "many"))
+        assert list(one) == list(many) == list(FRAMES)
+        for utt in FRAMES:
+            assert one[utt].shape == many[utt].shape
+            np.testing.assert_allclose(many[utt], one[utt], rtol=0, atol=5e-5)
+    means = [Targets(tmp_path / name, []).statistics(2)[0] for name in ("one", "many")]
+    np.testing.assert_allclose(*means, atol=1e-5)
+
+
+def test_batches():
+    items = [SimpleNamespace(utt=str(i), num_samples=size) for i, size in enumerate((5, 3, 9, 3, 20, 2, 6))]
+
+    def sizes(least, most, mixed):
+        return [[item.num_samples for item in batch] for batch in module._batches(items, least, most, mixed)]
+
+    assert sizes(4, 0, True) == [[5], [3], [9], [3], [20], [2], [6]]
+    assert sizes(4, 12, True) == [[2, 3, 3], [5, 6], [9], [20]]
+    assert sizes(4, 12, False) == [[2, 3, 3], [5], [6], [9], [20]]
+
+
+def test_less_precision(wavlm_dir, corpus, tmp_path):
+    extract_targets(wavlm_dir, corpus.train, tmp_path, min_duration=0.5, precision="bf16")
+    reader, states = ScpReader(str(tmp_path / "layer2.scp")), expected(wavlm_dir, corpus)
+    worst = max(np.abs(reader[utt] - states[utt][2]).max() for utt in FRAMES)
+    assert reader["s0-0"].dtype == np.float32 and 1e-4 < worst < 0.3
+    with pytest.raises(DataError, match="found a difference in precision"):
+        extract_targets(wavlm_dir, corpus.train, tmp_path, min_duration=0.5)
+    with pytest.raises(ConfigError, match="fp16 needs a GPU; found --device cpu. To mend: give --precision bf16"):
+        extract_targets(wavlm_dir, corpus.train, tmp_path / "other", precision="fp16")
+
+
+def test_as_many_as_fit(wavlm_dir, corpus, tmp_path, caplog):
+    """The first ones, just within what was given; again it is complete; more is another directory."""
+    out, gib = tmp_path / "out", 20_000 / 2**30
+    with caplog.at_level("INFO"):
+        extract_targets(wavlm_dir, corpus.train, out, layers="1,2", min_duration=0.5, max_gib=gib)
+        extract_targets(wavlm_dir, corpus.train, out, layers="1,2", min_duration=0.5, max_gib=gib)
+    kept = list(ScpReader(str(out / "layer2.scp")))
+    assert "teacher targets: 5 utterances of 16, layers [1, 2]" in caplog.text and "nothing to do" in caplog.text
+    assert kept == list(FRAMES)[:5] == list(read_map(out / "utt2num_frames"))
+    used = sum(f.stat().st_size for f in out.glob("*.ark"))
+    assert 0.8 * 20_000 < used <= 20_000
+    with pytest.raises(DataError, match="no utterance's teacher targets fit; found --max-gib 1e-07; expected at least"):
+        extract_targets(wavlm_dir, corpus.train, tmp_path / "none", min_duration=0.5, max_gib=1e-7)
+    with pytest.raises(DataError, match="a difference in utterances"):
+        extract_targets(wavlm_dir, corpus.train, out, layers="1,2", min_duration=0.5)
+
+
 def test_not_enough_disk_is_said_beforehand(wavlm_dir, corpus, tmp_path, monkeypatch):
     needed = sum(FRAMES.values()) * 12 * 4 * 3
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
-    with pytest.raises(DataError, match="not enough disk for the teacher targets; found 0.00 GiB free.*--compress"):
+    with pytest.raises(
+        DataError, match="not enough disk for the teacher targets; found 0.00 GiB free.*--compress.*--max-gib"
+    ):
         extract_targets(wavlm_dir, corpus.train, tmp_path, layers="all", min_duration=0.5)
     assert list(tmp_path.iterdir()) == []
     extract_targets(wavlm_dir, corpus.train, tmp_path, layers="1,2", min_duration=0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,13 +8,14 @@ from svtk.errors import ConfigError
 from svtk.registry import configure
 
 
-def build(student_dim=4, teacher_dim=4, num_student_hidden=3, num_teacher_hidden=5, **options):
+def build(student_dim=4, teacher_dim=4, num_student_hidden=3, num_teacher_hidden=5, statistics=None, **options):
     component = configure("losses", {"name": "hidden_mse", **options})
     return component.build(
         student_dim=student_dim,
         teacher_dim=teacher_dim,
         num_student_hidden=num_student_hidden,
         num_teacher_hidden=num_teacher_hidden,
+        teacher_statistics=statistics,
     )
 
 
@@ -85,3 +87,21 @@ def test_no_gradient_reaches_the_teacher():
 def test_half_precision_is_squared_in_float32():
     student, teacher = [torch.full((1, 2, 4), 300.0, dtype=torch.float16)] * 3, torch.zeros(1, 2, 4).half()
     assert build()(student, {4: teacher}).item() == 90_000.0
+
+
+def test_dimensions_by_the_statistics_of_the_corpus():
+    """Of the loss's layer; a crop counts the same beside any others, while it trains too."""
+    mean, variance = np.arange(4.0), np.array([1.0, 4.0, 0.25, 9.0])
+    asked = []
+    loss = build(normalize="corpus", statistics=lambda layer: asked.append(layer) or (mean, variance)).train()
+    student, teacher = states(3), states(5)
+    wanted = (teacher[4] - torch.from_numpy(mean).float()) / torch.from_numpy(variance + 1e-5).float().sqrt()
+    torch.testing.assert_close(loss(student, {4: teacher[4]}), (student[2] - wanted).square().mean())
+    halves = [loss([x[i : i + 1] for x in student], {4: teacher[4][i : i + 1]}) for i in range(2)]
+    torch.testing.assert_close(sum(halves) / 2, loss(student, {4: teacher[4]}))
+    assert asked == [4]
+
+
+def test_without_statistics_of_the_corpus():
+    with pytest.raises(ConfigError, match="no statistics of the corpus; found normalize: corpus. To mend: give --targ"):
+        build(normalize="corpus")

@@ -43,3 +43,13 @@ def test_targets_of_another_teacher(distil, tmp_path, wavlm_dir, some):
     extract_targets(other, some, tmp_path / "targets", min_duration=0.5)
     with pytest.raises(ConfigError, match="targets: teacher targets were made by another teacher; found .*other"):
         distil(tmp_path / "m", targets=str(tmp_path / "targets"), teacher=wavlm_dir)
+
+
+def test_normalised_by_the_statistics_of_all_targets(distil, tmp_path, wavlm_dir, corpus, history):
+    targets = str(tmp_path / "targets")
+    extract_targets(wavlm_dir, corpus.train, targets, min_duration=0.5)
+    kd = "kd_losses=[{name: hidden_mse, normalize: corpus, weight: 0}]"
+    [record] = history(distil(tmp_path / "m", kd, "max_epochs=1", "batch_size=16", targets=targets))
+    assert 0.9 < record["hidden_mse"] < 4
+    with pytest.raises(ConfigError, match="hidden_mse has no statistics of the corpus"):
+        distil(tmp_path / "n", kd, teacher=wavlm_dir)
