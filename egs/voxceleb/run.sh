@@ -34,6 +34,7 @@ lmft=false         # large-margin fine-tuning of each student, one further syste
 num_valid_spks=    # speakers held out of training for validation [demo 8, folder 12, voxceleb 40]
 num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
+targets_max_gib=   # cache only as many as fit into so much disk; the others are computed while training
 export=true        # the first student as ONNX, float32 and int8, and the speed of all systems (false: neither)
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
@@ -76,7 +77,9 @@ for word in "${eval_words[@]}"; do
 done
 num_valid_spks=${num_valid_spks:-${defaults[0]}}
 num_valid_trials=${num_valid_trials:-${defaults[2]}}
-[ "$cache_targets" != auto ] || cache_targets=${defaults[1]}
+[[ $targets_max_gib =~ ^([0-9]+(\.[0-9]+)?)?$ ]] || _options_error "--targets-max-gib: found '$targets_max_gib', expected a number"
+[ "$cache_targets" != auto ] || cache_targets=${targets_max_gib:+true}
+cache_targets=${cache_targets:-${defaults[1]}}
 
 # Paths are the caller's; the work is done in the recipe's directory.
 for name in corpus_dir vox1 vox2 trials_dir musan rirs conf_dir data exp; do
@@ -355,10 +358,14 @@ if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and
     config=$(conf "distill_${students[0]}")
     duration=$(conf_value crop_duration "$config" 3.0)  # of a training crop: shorter utterances are repeated
     targets=$exp/targets/JOB  # merged: $exp/targets
-    run_jobs.sh "${arrays[@]}" --merge "$targets" --inputs "$(model_files "$exp/teacher")" \
+    share=() check=keys  # of the disk, for each job
+    if [ -n "$targets_max_gib" ]; then
+      share=(--max-gib "$(awk -v all="$targets_max_gib" -v nj="$nj" 'BEGIN { print all / nj }')") check=none
+    fi
+    run_jobs.sh "${arrays[@]}" --check "$check" --merge "$targets" --inputs "$(model_files "$exp/teacher")" \
       "$data/train" "$exp/log/extract_targets.JOB.log" \
       svtk extract-targets --num-threads "$num_threads" --teacher "$exp/teacher" --min-duration "$duration" \
-      "${hear[@]}" --device "$device" SPLIT "$targets"
+      "${share[@]}" "${hear[@]}" --device "$device" SPLIT "$targets"
   else
     log "targets are not cached: the teacher runs beside the student"
   fi
@@ -370,7 +377,7 @@ if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
   taught=(--teacher "$exp/teacher")
   if [ "$cache_targets" = true ]; then
     need 4 "$exp/targets/targets.json"
-    taught=(--targets "$exp/targets")
+    taught=(--targets "$exp/targets" ${targets_max_gib:+--teacher "$exp/teacher"})
   fi
   for name in "${students[@]}"; do
     config=$(conf "distill_$name")

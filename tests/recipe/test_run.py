@@ -128,6 +128,18 @@ class TestStages:
         assert (where / "exp/targets/layer2.scp").read_text().count("\n") == 9
         assert (where / "exp/targets/utt2num_frames").read_text().count("\n") == 9
 
+    def test_4_and_5_targets_of_some_utterances(self, where, tmp_path):
+        """Two jobs, which share the disk; the student learns from all utterances."""
+        shutil.copytree(where / "exp/teacher", tmp_path / "teacher")
+        some = ["--exp", str(tmp_path), "--student", "sv_mixer", "--nj", "2", "--targets-max-gib", "BUDGET"]
+        size = sum(f.stat().st_size for f in (where / "exp/targets").glob("*.ark"))
+        some[-1] = f"{size / 2 / 2**30:.12f}"
+        run_stage(where, 4, *some)
+        assert 2 <= (tmp_path / "targets/layer2.scp").read_text().count("\n") < 9
+        run_stage(where, 5, *some)
+        log = (tmp_path / "log/distill_sv_mixer.log").read_text()
+        assert "9 utterances" in log and (tmp_path / "sv_mixer/model.safetensors").exists()
+
     def test_5_a_killed_distillation_resumes(self, where):
         process = start(command(where, "--stage", "5", "--stop-stage", "5"), start_new_session=True)
         checkpoints = where / "exp/sv_mixer/checkpoints"
