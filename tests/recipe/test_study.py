@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -52,9 +55,7 @@ def done(tmp_path_factory):
 def test_every_run_leaves_its_result(done):
     where, again = done
     results = where / "exp/results"
-    assert {file.name for file in results.iterdir()} == {
-        *("compare.json", "sv_mixer_none.seed0.json", "transformer_none.seed0.json")
-    }
+    assert {file.name for file in results.iterdir()} == {*("sv_mixer_none.seed0.json", "transformer_none.seed0.json")}
     assert "no --whisper: runs taught by whisper are left out" in again.stderr
     result = json.loads((results / "sv_mixer_none.seed0.json").read_text())
     assert result["attempts"] == 2 and result["cpu_seconds"] is None  # of the killed attempt nothing is known
@@ -67,23 +68,46 @@ def test_every_run_leaves_its_result(done):
     assert len((results / "sv_mixer_none.seed0.json").read_bytes()) < 20_000
 
 
-def test_differences_are_the_first_minus_the_second(done):
-    results = done[0] / "exp/results"
-    eer = {
-        name: json.loads((results / f"{name}.seed0.json").read_text())["metrics"]["test"]["eer"]
+def test_the_tables(done):
+    where, again = done
+    lines = again.stdout.splitlines()
+    results = {
+        name: json.loads((where / f"exp/results/{name}.seed0.json").read_text())
         for name in ("sv_mixer_none", "transformer_none")
     }
-    record = next(r for r in json.loads((results / "compare.json").read_text()) if r["trials"] == "test")
-    assert (record["first"], record["second"], record["seed"]) == ("sv_mixer_none", "transformer_none", 0)
-    assert record["difference"]["eer"] == pytest.approx(eer["sv_mixer_none"] - eer["transformer_none"])
-
-
-def test_the_tables(done):
-    lines = done[1].stdout.splitlines()
     cells = next(line for line in lines if line.startswith("| transformer_none |")).split(" | ")
-    result = json.loads((done[0] / "exp/results/transformer_none.seed0.json").read_text())
-    assert cells[1] == "1" and cells[2] == f"{100 * result['metrics']['test']['eer']:.2f}"
-    assert any(line.startswith("| sv_mixer_none − transformer_none | test | 1 |") for line in lines)
+    eer = {name: 100 * result["metrics"]["test"]["eer"] for name, result in results.items()}
+    assert cells[1] == "1 of 1" and cells[2] == f"{eer['transformer_none']:.2f}"
+    cells = next(line for line in lines if line.startswith("| sv_mixer_none − transformer_none | test |")).split(" | ")
+    assert cells[2] == "1" and cells[3] == f"{eer['sv_mixer_none'] - eer['transformer_none']:.2f}"  # the first minus
+    assert cells[6] == "one seed"  # which says nothing about seeds
+    assert "2 of 3 runs are there. Missing, with their seeds: sv_mixer_last (0)." in lines
+
+
+def test_the_report_needs_no_scores(done, tmp_path):
+    shutil.copytree(done[0] / "exp/results", tmp_path / "results")
+    (tmp_path / "R.md").write_text("before\n<!-- study: begin -->\nold\n<!-- study: end -->\nafter\n")
+    options = ("--matrix", LOCAL / "study_smoke.yaml", "--results", tmp_path / "results", "--report", "true")
+    options += ("--into", tmp_path / "R.md", "--page", tmp_path / "pages/study.html")
+    again = subprocess.run(
+        study(tmp_path / "none", *map(str, options)), env=ENVIRONMENT, capture_output=True, text=True, timeout=100
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == done[1].stdout
+    text = (tmp_path / "R.md").read_text()
+    assert text.startswith("before\n") and text.endswith("-->\nafter\n") and "old" not in text
+    assert again.stdout.strip() in text
+    page = (tmp_path / "pages/study.html").read_text()
+    assert "sv_mixer_none − transformer_none" in page and "Runs that are missing" in page
+    assert 'data-series="transformer_none"' in page and page.count("<svg") == 3  # runs, cost, differences
+
+
+def test_a_file_without_marks_stays_as_it_is(done, tmp_path):
+    (tmp_path / "R.md").write_text("none\n")
+    words = (LOCAL / "study_report.py", LOCAL / "study_smoke.yaml", done[0] / "exp/results", tmp_path / "R.md")
+    refused = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "study: begin" in refused.stderr and refused.stdout == ""
+    assert (tmp_path / "R.md").read_text() == "none\n"
 
 
 def test_a_matrix_that_changed_after_its_results_is_refused(done, tmp_path):
@@ -96,25 +120,68 @@ def test_a_matrix_that_changed_after_its_results_is_refused(done, tmp_path):
     assert refused.returncode == 1 and refused.stderr.startswith("Error: ") and "sv_mixer_none.seed0" in refused.stderr
 
 
+@pytest.fixture(scope="module")
+def statistics():
+    spec = importlib.util.spec_from_file_location("study_statistics", LOCAL / "study_statistics.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestIntervals:
+    """study_statistics.py, with means over speakers in the place of error rates."""
+
+    @pytest.mark.parametrize(("of_speakers", "of_seeds"), [(1.0, 0.0), (1.0, 0.2), (0.3, 0.2), (0.0, 0.2)])
+    @pytest.mark.parametrize("num_seeds", [2, 5])
+    def test_95_in_100_hold_the_true_mean(self, statistics, num_seeds, of_speakers, of_seeds):
+        num_spks, repeats, truth = 40, 800, 0.7
+        rng = np.random.default_rng(num_seeds)
+        draws = rng.multinomial(num_spks, np.full(num_spks, 1 / num_spks), size=200) / num_spks
+        held = 0
+        for _ in range(repeats):
+            shared = truth + of_speakers * rng.standard_normal(num_spks)  # a speaker's part, in every seed's model
+            of_each = shared + of_seeds * rng.standard_normal((num_seeds, 1)) + 0.1 * rng.standard_normal(num_spks)
+            found = statistics.estimate(of_each.mean(axis=1).tolist(), of_each @ draws.T, num_spks)
+            held += found.low <= truth <= found.high
+        assert 0.93 <= held / repeats <= 0.995
+
+    def test_seeds_count(self, statistics):
+        same = np.full((3, 50), 0.1)  # speakers change nothing
+        found = statistics.estimate([0.0, 0.1, 0.2], same, 40)
+        assert found.mean == pytest.approx(0.1) and found.deviation == pytest.approx(0.1)
+        assert found.high - found.mean == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)  # Student's t, 2 degrees
+
+    def test_draws_survive_their_words(self, statistics):
+        draws = np.array([0.04262, np.nan, 0.0, 1.0])
+        words = statistics.to_words(draws)
+        assert words == "4262 - 0 100000"
+        np.testing.assert_allclose(statistics.from_words(words), draws)
+
+
 class TestMatrix:
     def test_seeds_go_before_names(self):
         lines = ask("list", LOCAL / "study.yaml", "main", 0).stdout.splitlines()
         assert len(lines) == 20 and lines[0] == "sv_mixer_none 0 none" and lines[4] == "sv_mixer_none 1 none"
 
-    def test_every_run_has_a_configuration_its_verb_takes(self, tmp_path):
+    @pytest.mark.parametrize(("matrix", "least", "crop"), [("study", 40, "1.5"), ("study_large", 8, "3.0")])
+    def test_every_run_has_a_configuration_its_verb_takes(self, tmp_path, matrix, least, crop):
         from svtk.config import from_mapping, load_config
         from svtk.train.distill import DistillConfig, kd_components
         from svtk.train.options import resolve
 
-        done = ask("configs", LOCAL / "study.yaml", "all", LOCAL.parents[2] / "conf", tmp_path, tmp_path / "none")
+        matrix, conf = LOCAL / f"{matrix}.yaml", LOCAL.parents[2] / "conf"
+        done = ask("configs", matrix, "all", conf, tmp_path, tmp_path / "none")
         assert done.returncode == 0, done.stderr
         files = sorted(tmp_path.glob("*/config.yaml"))
-        assert len(files) > 30
+        assert len(files) >= least
         for file in files:
             config = from_mapping(DistillConfig, load_config(file), path=file)
             resolve(config, file)
             kd_components(config, file)
-            assert config.valid_every == config.max_epochs, file  # the last epoch's model is the result
+            last_only = config.valid_every == config.max_epochs or config.average_last
+            assert last_only, file  # nothing is chosen by the validation speakers
+        assert ask("crop", matrix, conf).stdout == f"{crop}\n"
 
     @pytest.mark.parametrize(
         ("run", "found"),

@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""What study.sh asks of its matrix and its results; see study.yaml and study.sh."""
+"""What study.sh asks of its matrix and of its runs; see study.yaml and study.sh."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +15,7 @@ import yaml
 
 _DEFAULTS = {"config": "sv_mixer", "kd": "none", "teacher": "none", "seeds": 3, "change": {}}
 _FIGURES = ("eer", "min_dcf", "cllr", "min_cllr")
+_NUM_DRAWS = 500  # of speakers
 
 
 def stop(message: str) -> NoReturn:
@@ -29,7 +28,7 @@ def read_matrix(path: str) -> dict[str, Any]:
     matrix = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     matrix["compare"] = [tuple(pair) for pair in matrix.get("compare", [])]
     for name, run in matrix["runs"].items():
-        unknown = set(run) - set(_DEFAULTS) - {"groups", "against"}
+        unknown = set(run) - set(_DEFAULTS) - {"groups", "against", "paper"}
         if unknown:
             stop(f"{path}: run {name}: unknown key {min(unknown)!r}")
         run.update({key: value for key, value in _DEFAULTS.items() if key not in run})
@@ -154,112 +153,58 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def list_pairs(path: str, group: str, results: str) -> None:
-    """Lines FIRST SECOND SEED of the comparisons that touch the group and whose two results are there."""
-    matrix = read_matrix(path)
-    runs = chosen(matrix, group)
-    for first, second in matrix["compare"]:
-        if first in runs or second in runs:
-            for seed in range(min(matrix["runs"][first]["seeds"], matrix["runs"][second]["seeds"])):
-                if all((Path(results) / f"{name}.seed{seed}.json").exists() for name in (first, second)):
-                    print(first, second, seed)
+def crop_duration(path: str, conf_dir: str) -> None:
+    """Seconds of the longest crop of the runs that a teacher's hidden states teach."""
+    from svtk.config import load_config
+
+    crops = [0.0]
+    for run in read_matrix(path)["runs"].values():
+        if run["teacher"].startswith("whisper"):
+            config = load_config(Path(conf_dir, f"study_{run['config']}.yaml"))
+            crops.append({**config, **run["change"]}["crop_duration"])
+    print(max(crops))
 
 
-def add_compared(first: str, second: str, seed: str, trials: str, metrics: str, results: str) -> None:
-    """What compute-metrics --compare said, into RESULTS/compare.json."""
-    path, found = Path(results) / "compare.json", read_json(metrics)["compare"]
-    key = {"first": first, "second": second, "seed": int(seed), "trials": trials}
-    record = {
-        **key,
-        **{
-            name: {figure: found[name][figure] for figure in _FIGURES if figure in found[name]}
-            for name in ("difference", "difference_interval")
-        },
-    }
-    old = read_json(path) if path.exists() else []
-    new = [r for r in old if any(r[k] != key[k] for k in key)] + [record]
-    new.sort(key=lambda r: (r["first"], r["second"], r["seed"], r["trials"]))
-    if new != old:
-        write_json(path, new)
+def add_draws(results: str, exp: str, data: str) -> None:
+    """Into every result: its figures with each draw of test speakers, from its scores in EXP where these are.
+
+    With them the report has intervals over seeds and speakers when the scores are long gone.
+    """
+    for file in sorted(Path(results).glob("*.json")):
+        result = read_json(file)
+        name = result["name"]
+        where = Path(exp, name, f"seed{result['seed']}") if "run" in result else Path(exp, "teachers", name[8:])
+        if "draws" in result or not all((where / f"eval_{t}/scores").exists() for t in result["metrics"]):
+            continue
+        print(f"{file}: draws of speakers", file=sys.stderr)
+        result["draws"] = {trials: _draws(where, data, trials) for trials in result["metrics"]}
+        write_json(file, result)
 
 
-def report(path: str, results: str) -> None:
-    """The tables, as Markdown."""
-    matrix, found = read_matrix(path), defaultdict(list)
-    for file in sorted(Path(results).glob("*.seed*.json")):
-        found[file.name.split(".seed")[0]].append(read_json(file))
-    teachers = [read_json(file) for file in sorted(Path(results).glob("teacher_*.json"))]
-    if teachers:
-        print("### Teachers\n")
-        _print_table([(t["name"].removeprefix("teacher_"), [t]) for t in teachers])
-    for group in dict.fromkeys(g for run in matrix["runs"].values() for g in run["groups"]):
-        rows = [(name, found[name]) for name in chosen(matrix, group) if name in found]
-        if rows:
-            print(f"### {group}\n")
-            _print_table(rows)
-    path_of_pairs = Path(results) / "compare.json"
-    if path_of_pairs.exists():
-        print("### Paired differences of EER, in points\n")
-        _print_pairs(read_json(path_of_pairs))
+def _draws(where: Path, data: str, trials: str) -> dict[str, str]:
+    from study_statistics import to_words
 
+    from svtk.score.bootstrap import ResampledTrials, draw_speakers, replicate_figures
+    from svtk.score.groups import read_utt2spk, trial_speakers
+    from svtk.score.labels import read_labelled
+    from svtk.score.metrics import DEFAULT_COSTS, figure_names
 
-def _print_table(rows: list[tuple[str, list[dict[str, Any]]]]) -> None:
-    head = ["run", "seeds", "EER %, test", "95 %", "EER %, same sex", "minDCF 0.05", "parameters (M)", "GMACs per 3 s"]
-    head += ["training (s)", "CPU (s)"]
-    print("|", " | ".join(head), "|\n|", " | ".join(["---", *["---:"] * (len(head) - 1)]), "|")
-    for name, runs in rows:
-        size, test = runs[0].get("size"), [run["metrics"]["test"] for run in runs]
-        sex = [run["metrics"]["test_same_sex"]["eer"] for run in runs if "test_same_sex" in run["metrics"]]
-        low, high = (statistics.mean(t["interval"]["eer"][side] for t in test) for side in (0, 1))
-        cells = [
-            name,
-            str(len(runs)),
-            _spread([100 * t["eer"] for t in test], 2),
-            f"{100 * low:.2f} – {100 * high:.2f}",
-            _spread([100 * value for value in sex], 2),
-            _spread([t["min_dcf"]["0.05"] for t in test], 3),
-            f"{size['parameters'] / 1e6:.3f}" if size else "–",
-            f"{size['macs'] / 1e9:.4f}" if size else "–",
-            _middle([run["train"]["seconds"] for run in runs if "train" in run]),
-            _middle([run["cpu_seconds"] for run in runs if run.get("cpu_seconds")]),
-        ]
-        print("|", " | ".join(cells), "|")
-    print()
-
-
-def _print_pairs(records: list[dict[str, Any]]) -> None:
-    pairs = defaultdict(list)
-    for record in records:
-        pairs[record["first"], record["second"], record["trials"]].append(record)
-    print("| first minus second | trials | seeds | mean ± deviation | lowest … highest | seeds surely not 0 (95 %) |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
-    for (first, second, trials), of_seeds in pairs.items():
-        points = [100 * r["difference"]["eer"] for r in of_seeds]
-        sure = sum(not low <= 0 <= high for low, high in (r["difference_interval"]["eer"] for r in of_seeds))
-        cells = [f"{first} − {second}", trials, str(len(points)), _spread(points, 2)]
-        print("|", " | ".join([*cells, f"{min(points):.2f} … {max(points):.2f}", str(sure)]), "|")
-    print()
-
-
-def _spread(values: list[float], digits: int) -> str:
-    """Mean ± standard deviation over seeds."""
-    if not values:
-        return "–"
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{deviation}"
-
-
-def _middle(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f}" if values else "–"
+    scores, utt2spk = where / f"eval_{trials}/scores", f"{data}/test/utt2spk"
+    scored = read_labelled(scores, f"{data}/trials/{trials}", with_keys=True)
+    speakers = trial_speakers(scored, read_utt2spk(utt2spk), utt2spk)
+    resampled = ResampledTrials(scored.scores, scored.labels, speakers)
+    found = replicate_figures(resampled, draw_speakers(speakers.num_spks, _NUM_DRAWS))
+    columns = {"eer": "eer", "min_dcf": "min_dcf/0.05"}
+    names = figure_names(DEFAULT_COSTS)
+    return {key: to_words(found[:, names.index(name)]) for key, name in columns.items()}
 
 
 _COMMANDS = {
     "list": list_runs,
     "configs": write_configs,
     "result": write_result,
-    "pairs": list_pairs,
-    "compared": add_compared,
-    "report": report,
+    "crop": crop_duration,
+    "draws": add_draws,
 }
 
 if __name__ == "__main__":

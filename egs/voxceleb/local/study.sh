@@ -9,7 +9,7 @@ _local=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 help_message="usage: $0 [options]
 examples:
   $0 --corpus-dir corpora/speechocean762 --whisper models/whisper-base-encoder --dvector Resemblyzer-0.1.4-py3-none-any.whl
-  $0 --report true"
+  $0 --report true --into RESULTS.md --page exp/study/report.html"
 
 group=all          # main, students, kd, teachers, backends, frontend or beyond; all: every run
 corpus_dir=        # ROOT/train/SPK/UTT.ext, ROOT/test/...; noise and rooms in ROOT or beside it, as run.sh looks for them
@@ -19,7 +19,9 @@ layers=2,4,6       # of Whisper, that are kept as teacher targets
 nj=1               # runs side by side, each of one thread; the results are the same
 seeds=             # only so many seeds of each run [as the matrix says]
 smoke=false        # two students, one seed, on a synthetic corpus, in seconds: shows that all of it works
-report=false       # only print the tables of the results that are there, as Markdown
+report=false       # train nothing: only the tables of the results that are there, as Markdown
+into=              # the tables also go into this Markdown file, between its lines "<!-- study: begin -->" and "... end -->"
+page=              # and all there is to see to this HTML page, with figures
 device=cpu         # cpu, cuda ...
 matrix=            # what is trained [local/study.yaml]
 data=              # data directories [data/study]
@@ -44,8 +46,12 @@ python=${SVTK_PYTHON:-$SVTK_ROOT/.venv/bin/python}  # as bin/svtk chooses it
 [ -n "${SVTK_PYTHON:-}" ] || [ -x "$python" ] || python=python3
 export PYTHONPATH=$SVTK_ROOT${PYTHONPATH:+:$PYTHONPATH}
 study() { "$python" "$_local/study.py" "$@"; }
+report() {  # the draws are made while the scores are there, and kept in the results
+  study draws "$results" "$exp" "$data"
+  "$python" "$_local/study_report.py" "$matrix" "$results" "$into" "$page"
+}
 if [ "$report" = true ]; then
-  study report "$matrix" "$results"
+  report
   exit
 fi
 
@@ -68,7 +74,7 @@ log "data: $corpus_dir → $data"
 
 # What each teacher gives, made when a run of the group needs it, and how well it verifies.
 export OMP_NUM_THREADS=1
-crop=$(sed -n 's/^crop_duration: *\([0-9.]*\).*/\1/p' "$SVTK_ROOT/conf/study_sv_mixer.yaml")
+crop=$(study crop "$matrix" "$SVTK_ROOT/conf")
 targets_of() {  # targets_of NAME SOURCE: hidden states of the training data
   run "$exp/log/targets_$1.log" svtk extract-targets --teacher "$2" --layers "$layers" --compress two-byte \
     --min-duration "$crop" --device "$device" "$data/train" "$exp/targets/$1"
@@ -147,16 +153,4 @@ export -f one
 # shellcheck disable=SC2016  # the shell that xargs starts expands these
 xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ < "$list" || die "runs failed; their logs are named above. To mend: see there; the same command again goes on"
 
-# Paired differences of two runs of one seed.
-study pairs "$matrix" "$group" "$results" | while read -r first second seed; do
-  for trials in test test_same_sex; do
-    a=$exp/$first/seed$seed/eval_$trials/scores b=$exp/$second/seed$seed/eval_$trials/scores
-    to=$exp/compare/$first.$second.seed$seed.$trials.json
-    [ -s "$a" ] && [ -s "$b" ] || continue
-    mkdir -p "$exp/compare"
-    [ -s "$to" ] || run_to "$to" "$exp/log/compare.log" \
-      svtk compute-metrics --json --utt2spk "$data/test/utt2spk" --compare "$a" "$b" "$data/trials/$trials" < /dev/null
-    study compared "$first" "$second" "$seed" "$trials" "$to" "$results" < /dev/null
-  done
-done
-study report "$matrix" "$results"
+report

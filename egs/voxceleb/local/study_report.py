@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""The study's results as Markdown and as a page: study_report.py MATRIX RESULTS [MARKDOWN_FILE [PAGE]].
+
+Prints the tables; with MARKDOWN_FILE, they also replace what stands in it between the lines "<!-- study: begin -->"
+and "<!-- study: end -->"; with PAGE, the HTML page is written there ('' for MARKDOWN_FILE: the page alone).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from study import chosen, read_json, read_matrix, stop
+from study_statistics import Estimate, estimate, from_words
+
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+TRIALS = {"test": "test", "test_same_sex": "same sex"}  # and what tables call them
+_COMMAND = "egs/voxceleb/local/study.sh --corpus-dir ROOT --whisper whisper-base-encoder --dvector WHEEL --nj 2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The results of a run, or of a teacher, by seed: ``planned`` is how many seeds the matrix asks for."""
+
+    name: str
+    results: dict[int, dict[str, Any]]
+    planned: int = 1
+    config: str = "teacher"
+    group: str = "encoders"  # its first
+    paper: str | None = None
+
+    @property
+    def missing(self) -> list[int]:
+        """The seeds without a result."""
+        return [seed for seed in range(self.planned) if seed not in self.results]
+
+    @cached_property
+    def _first(self) -> dict[str, Any]:
+        return next(iter(self.results.values()))
+
+    def size(self, key: str) -> int | None:
+        """``parameters`` or ``macs`` of 3 s of audio."""
+        return self._first.get("size", {}).get(key)
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """The median of the seeds' training, by the clock."""
+        return _middle([r["train"]["seconds"] for r in self.results.values() if "train" in r])
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """That by the processor, of the runs that were not killed on their way."""
+        return _middle([r["cpu_seconds"] for r in self.results.values() if r.get("cpu_seconds")])
+
+    def of(self, figure: str, trials: str = "test") -> Estimate | None:
+        """``eer`` or ``min_dcf`` (p_target 0.05); None where no run has it."""
+        seeds = sorted(self.results)
+        if not seeds or any(trials not in self.results[seed]["metrics"] for seed in seeds):
+            return None
+        return estimate(
+            [self.value(figure, trials, seed) for seed in seeds], self.draws(figure, trials, seeds), self.num_spks
+        )
+
+    def value(self, figure: str, trials: str, seed: int) -> float:
+        """The figure of one seed."""
+        found = self.results[seed]["metrics"][trials]
+        return found["eer"] if figure == "eer" else found["min_dcf"]["0.05"]
+
+    def draws(self, figure: str, trials: str, seeds: Sequence[int]) -> np.ndarray | None:
+        """The figure with each draw of speakers, float64 (S, R); None where a run's are not known."""
+        if not all("draws" in self.results[seed] for seed in seeds):
+            return None
+        return np.stack([from_words(self.results[seed]["draws"][trials][figure]) for seed in seeds])
+
+    @property
+    def num_spks(self) -> int:
+        """How many test speakers there are."""
+        return self._first["metrics"]["test"]["confidence"]["num_spks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The first row's figures minus the second's, of the seeds that both have."""
+
+    first: Row
+    second: Row
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that both have."""
+        return sorted(set(self.first.results) & set(self.second.results))
+
+    def of(self, figure: str, trials: str = "test") -> Estimate | None:
+        """The paired difference of ``eer`` or ``min_dcf``; None where a run does not have it."""
+        rows, seeds = (self.first, self.second), self.seeds
+        if any(trials not in row.results[seed]["metrics"] for row in rows for seed in seeds):
+            return None
+        first, second = ([row.value(figure, trials, seed) for seed in seeds] for row in rows)
+        draws = [row.draws(figure, trials, seeds) for row in rows]
+        known = None if any(d is None for d in draws) else draws[0] - draws[1]
+        return estimate([a - b for a, b in zip(first, second, strict=True)], known, self.first.num_spks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """All that is known: rows by name, in the order of the matrix, and the differences that have a seed."""
+
+    rows: dict[str, Row]
+    teachers: list[Row]
+    groups: dict[str, list[str]]
+    titles: dict[str, str]
+    differences: list[Difference]
+
+    @property
+    def tables(self) -> list[tuple[str, str, list[Row]]]:
+        """``(name, title, rows)`` of what has results: the teachers, and each group with a row of its own."""
+        tables = [("encoders", "The teachers themselves", self.teachers)]
+        tables += [
+            (group, self.titles.get(group, group), [self.rows[name] for name in names if self.rows[name].results])
+            for group, names in self.groups.items()
+        ]
+        return [table for table in tables if any(row.group == table[0] for row in table[2])]
+
+    @property
+    def missing(self) -> list[Row]:
+        """Runs without all their seeds."""
+        return [row for row in self.rows.values() if row.missing]
+
+    @property
+    def count(self) -> str:
+        """How many runs there are, of how many."""
+        planned = sum(row.planned for row in self.rows.values())
+        return f"{planned - sum(len(row.missing) for row in self.missing)} of {planned} runs are there."
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Every result."""
+        return [result for row in [*self.teachers, *self.rows.values()] for result in row.results.values()]
+
+
+def read_study(path: str, results: str) -> Study:
+    """The matrix with the results that are there."""
+    matrix, found = read_matrix(path), {}
+    for file in sorted(Path(results).glob("*.seed*.json")):
+        result = read_json(file)
+        found.setdefault(result["name"], {})[result["seed"]] = result
+    rows = {
+        name: Row(name, found.get(name, {}), run["seeds"], run["config"], run["groups"][0], run.get("paper"))
+        for name, run in matrix["runs"].items()
+    }
+    teachers = [
+        Row(teacher["name"].removeprefix("teacher_"), {0: teacher})
+        for teacher in map(read_json, sorted(Path(results).glob("teacher_*.json")))
+    ]
+    groups = dict.fromkeys(group for run in matrix["runs"].values() for group in run["groups"])
+    differences = [Difference(rows[first], rows[second]) for first, second in matrix["compare"]]
+    return Study(
+        rows,
+        teachers,
+        {group: list(chosen(matrix, group)) for group in groups},
+        matrix.get("titles", {}),
+        [difference for difference in differences if difference.seeds],
+    )
+
+
+def origin(study: Study) -> dict[tuple[str, str], int]:
+    """How many results each revision and device gave."""
+    counts: dict[tuple[str, str], int] = {}
+    for result in study.results:
+        key = ((result["revision"] or "unknown")[:10], result["device"])
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def verdict(difference: Estimate) -> str:
+    """What a difference's interval says."""
+    if difference.low is None or len(difference.values) < 2:
+        return "one seed" if len(difference.values) < 2 else "–"
+    return "lower" if difference.high < 0 else "higher" if difference.low > 0 else "open"
+
+
+def markdown(study: Study) -> str:
+    """All tables."""
+    parts = []
+    for _, title, rows in study.tables:
+        parts += [f"#### {title}", "", *_table(rows), ""]
+    if any(row.paper for row in study.rows.values() if row.results):
+        parts += [
+            "The paper's column: EER % on Vox1-O (arXiv 2509.14136) of the same student and KD with 5 blocks of width",
+            "1024, taught by WavLM-Large on VoxCeleb2. Its order may be compared, its level not.",
+            "",
+        ]
+    if study.differences:
+        parts += ["#### Paired differences: the first minus the second", "", *_differences(study.differences), ""]
+    names = ", ".join(f"{row.name} ({' '.join(map(str, row.missing))})" for row in study.missing)
+    parts += [study.count + (f" Missing, with their seeds: {names}." if names else ""), ""]
+    parts += [f"Revision {key[0]}, {key[1]}: {number} results." for key, number in origin(study).items()]
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    paper = any(row.paper for row in rows)
+    head = ["run", "seeds", "EER %, test", "95 %", "EER %, same sex", "95 %", "minDCF 0.05, test", "95 %"]
+    head += ["parameters (M)", "GMACs per 3 s", "training (s)", "CPU (s)", *["the paper's"] * paper]
+    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
+    for row in rows:
+        cells = [row.name, f"{len(row.results)} of {row.planned}"]
+        for figure, trials, scale, digits in (
+            ("eer", "test", 100, 2),
+            ("eer", "test_same_sex", 100, 2),
+            ("min_dcf", "test", 1, 3),
+        ):
+            found = row.of(figure, trials)
+            cells += ["–", "–"] if found is None else [spread(found, scale, digits), between(found, scale, digits)]
+        sizes = [row.size("parameters"), row.size("macs")]
+        cells += [
+            "–" if size is None else f"{size * scale:.{digits}f}"
+            for size, scale, digits in zip(sizes, (1e-6, 1e-9), (3, 4), strict=True)
+        ]
+        cells += ["–" if value is None else f"{value:.0f}" for value in (row.wall_seconds, row.cpu_seconds)]
+        lines.append(_line([*cells, *[row.paper or "–"] * paper]))
+    return lines
+
+
+def _differences(differences: Sequence[Difference]) -> list[str]:
+    head = [
+        "first − second",
+        "trials",
+        "seeds",
+        "EER, points",
+        "95 %",
+        "seed by seed",
+        "first is",
+        "minDCF 0.05",
+        "95 %",
+    ]
+    lines = [_line(head), _line(["---", "---", "---:", "---:", "---:", "---", "---", "---:", "---:"])]
+    for difference in differences:
+        for trials, name in TRIALS.items():
+            eer, cost = difference.of("eer", trials), difference.of("min_dcf", trials)
+            if eer is None or cost is None:
+                continue
+            cells = [f"{difference.first.name} − {difference.second.name}", name, str(len(eer.values))]
+            cells += [spread(eer, 100, 2), between(eer, 100, 2), " ".join(f"{100 * value:.2f}" for value in eer.values)]
+            lines.append(_line([*cells, verdict(eer), spread(cost, 1, 3), between(cost, 1, 3)]))
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def spread(found: Estimate, scale: float, digits: int) -> str:
+    """Mean ± standard deviation between seeds."""
+    deviation = "" if found.deviation is None else f" ± {scale * found.deviation:.{digits}f}"
+    return f"{scale * found.mean:.{digits}f}{deviation}"
+
+
+def between(found: Estimate, scale: float, digits: int) -> str:
+    """The interval's ends."""
+    if found.low is None:
+        return "–"
+    return f"{scale * found.low:.{digits}f} … {scale * found.high:.{digits}f}"
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def put_between_marks(path: str, text: str) -> None:
+    """Replace what stands between the marks of a file."""
+    old = Path(path).read_text(encoding="utf-8")
+    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
+        stop(f"{path}: expected one line {BEGIN!r} and one {END!r} after it")
+    before, after = old[: old.index(BEGIN)], old[old.index(END) :]
+    write(path, f"{before}{BEGIN}\n\n{text}\n\n{after}")
+
+
+def write(path: str, text: str) -> None:
+    """Whole or not at all."""
+    part = Path(f"{path}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def main(matrix: str, results: str, into: str = "", page: str = "") -> None:
+    study = read_study(matrix, results)
+    if not study.results:
+        stop(f"{results}: no results")
+    text = markdown(study)
+    if into:
+        put_between_marks(into, text)
+    if page:
+        from study_page import render
+
+        os.makedirs(os.path.dirname(page) or ".", exist_ok=True)
+        write(page, render(study, _COMMAND))
+    print(text)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4, 5):
+        sys.exit(f"usage: {sys.argv[0]} MATRIX RESULTS [MARKDOWN_FILE [PAGE]]")
+    main(*sys.argv[1:])
