@@ -1,7 +1,7 @@
 """Read 16 kHz mono audio, whole or in part, from a file, an archive (``file.ark:offset``) or a pipe (``command |``).
 
 These are what a line of Kaldi's wav.scp may name. An entry of an archive is a WAV file, as Kaldi's wav-copy
-writes it.
+writes it; in a shard (``file.tar:offset``) may lie audio of any format.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ import numpy as np
 import soundfile
 
 from svtk.data import SAMPLE_RATE
+from svtk.data.shard_entries import is_in_shard, read_from_shard
 from svtk.data.wav_archive import MOST_BYTES, WavEntry
 from svtk.errors import AudioError, DataError
 from svtk.kaldi.streams import open_rxfilename
 
-__all__ = ["Spliced", "count_samples", "is_pipe", "open_audio", "pipe_to_16k", "read_audio", "repeat_to"]
+__all__ = [
+    *("Spliced", "count_samples", "encoded_audio", "is_pipe", "open_audio", "pipe_to_16k", "read_audio", "repeat_to"),
+]
 
 _UNKNOWN = 1 << 62  # libsndfile's number of samples where a header does not tell it is near 1 << 63
 _BLOCK = 1 << 20  # samples decoded at a time
@@ -157,6 +160,20 @@ def _decoded(wav: str | WavEntry) -> io.BytesIO:
     return whole
 
 
+def encoded_audio(wav: str) -> WavEntry | None:
+    """A recording as it is encoded, or None where its header does not tell its length.
+
+    Raises:
+        DataError, OSError, RuntimeError: it cannot be read; :func:`open_audio` tells more.
+    """
+    source = _encoded(wav)
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            source = io.BytesIO(file.read())
+    with soundfile.SoundFile(source) as sound:
+        return WavEntry(source.getvalue(), wav) if sound.frames < _UNKNOWN else None
+
+
 def _of(utt: str | None) -> str:
     return "" if utt is None else f" of {utt!r}"
 
@@ -186,6 +203,8 @@ def _encoded(wav: str | WavEntry) -> str | io.BytesIO:
         return io.BytesIO(wav.data)
     if is_pipe(wav):
         return io.BytesIO(_with_length(_recent_pipes.output(wav)))
+    if is_in_shard(wav):
+        return io.BytesIO(read_from_shard(wav))
     if _is_in_archive(wav):
         with open_rxfilename(wav) as file:
             head = file.read(8)

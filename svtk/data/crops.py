@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from svtk.data import FRAME
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
+from svtk.data.shards import ShardReadahead, Shards
 from svtk.data.targets import Targets
 from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.data.utterances import Utterances
@@ -88,6 +89,8 @@ class CropDataset(Dataset):
         whole: also give the whole utterance (for a teacher that hears all of it) where it has no cached targets, which
             some or all may then lack.
         cache: keep decoded audio in memory as 16-bit integers.
+        shuffle_buffer: where all utterances lie in shards, each epoch takes the shards in random order and reads them
+            from front to back, each utterance up to so many others later.
 
     Raises:
         DataError: fewer than two speakers; an utterance without embedding or, but with *whole*, teacher target.
@@ -106,13 +109,18 @@ class CropDataset(Dataset):
         teacher_embeddings: TeacherEmbeddings | None = None,
         whole: bool = False,
         cache: bool = False,
+        shuffle_buffer: int = 1,
     ):
         self.items = items
         self.speakers, self.labels = label_speakers(items)
         self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
         self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
-        self.epoch = 0
+        self.epoch, self.shuffle_buffer = 0, shuffle_buffer
         self._cache: list[np.ndarray] | None = None
+        self._shards = None if cache else Shards.of(items)
+        self._readahead = None
+        if self._shards is not None:
+            self._readahead = ShardReadahead(self._shards, seed, max(1, shuffle_buffer // 2))
         if cache:
             self._cache = [
                 np.clip(np.round(self._read(i) * 32768), -32768, 32767).astype(np.int16)  # exact for 16-bit audio
@@ -126,6 +134,13 @@ class CropDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def order(self) -> np.ndarray:
+        """The utterances' places (N,) in the order in which this epoch takes them."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        if self._shards is None:
+            return rng.permutation(len(self))
+        return self._shards.order(rng, self.shuffle_buffer)
 
     def _read(self, index: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
         item = self.items[index]
@@ -161,6 +176,8 @@ class CropDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]] | SvtkError:
         """The examples of a batch for a DataLoader, or the error: a worker could raise only its whole traceback."""
+        if self._readahead is not None:
+            self._readahead.want(np.asarray(indices), self.epoch)
         try:
             return [self[index] for index in indices]
         except SvtkError as error:
@@ -230,6 +247,10 @@ class HiddenCrops(Dataset):
     def __len__(self) -> int:
         return len(self._hidden)
 
+    def order(self) -> np.ndarray:
+        """The utterances' places (N,) in the order in which this epoch takes them."""
+        return np.random.default_rng((self.seed, self.epoch)).permutation(len(self))
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         rng = np.random.default_rng((self.seed, self.epoch, index))
         copies = self._hidden[index]
@@ -245,7 +266,7 @@ class HiddenCrops(Dataset):
 
 
 class EpochSampler(Sampler[list[int]]):
-    """Batches of a permutation that depends on (seed, epoch) alone; the last, smaller batch is dropped.
+    """Batches of the dataset's order, which depends on (seed, epoch) alone; the last, smaller batch is dropped.
 
     An epoch of a corpus smaller than one batch is one batch of all of it.
     """
@@ -258,6 +279,6 @@ class EpochSampler(Sampler[list[int]]):
         return len(self.dataset) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng((self.dataset.seed, self.dataset.epoch)).permutation(len(self.dataset))
+        order = self.dataset.order()
         for i in range(len(self)):
             yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()

@@ -150,10 +150,12 @@ def _read_manifest(path: Path) -> Utterances:
         blocks.append(columns_of(block) or _columns_by_lhotse(block, path / MANIFEST, number))
     if not blocks:
         return Utterances.of([])
-    utts, spks, wavs = (pa.concat_arrays([block[i] for block in blocks]) for i in range(3))
-    starts, sizes = (np.concatenate([block[i] for block in blocks]) for i in (3, 4))
+    columns = list(zip(*blocks, strict=True))
     del blocks
-    return Utterances(utts, spks, wavs, starts, sizes)
+    join = pa.concat_arrays, pa.concat_arrays, pa.concat_arrays, np.concatenate, np.concatenate
+    utterances = Utterances(*(joined(columns.pop(0)) for joined in join))  # what was joined goes, before the next is
+    pa.default_memory_pool().release_unused()
+    return utterances
 
 
 def _columns_by_lhotse(block: bytes, path: Path, first_line: int) -> tuple:

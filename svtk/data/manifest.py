@@ -21,7 +21,7 @@ __all__ = ["MANIFEST", "columns_of", "is_current", "manifest_blocks", "manifest_
 
 #: the manifest's name in a data directory
 MANIFEST = "cuts.jsonl.gz"
-_BYTES = 1 << 24  # of a block
+_BYTES = 1 << 22  # of a block
 _MEND = "remove it; it is made again"
 _STRING = pa.large_string()
 _SCHEMA = pa.schema(

@@ -68,6 +68,7 @@ class TrainOptions:
         compile: run the model through torch.compile.
         num_workers: data loading processes of each training process.
         cache_audio: keep the decoded training audio in memory (small corpora).
+        shuffle_buffer: utterances among which the order is mixed, where the training data are shards (make-shards).
         augment: noise and reverberation on the student's side, when a noise directory is given; then ``distort``:
             codecs, clipping and coloured noise (``--set augment.distort.prob=0.3``).
     """
@@ -96,6 +97,7 @@ class TrainOptions:
     compile: bool = False
     num_workers: int = 0
     cache_audio: bool = False
+    shuffle_buffer: int = 5000
     augment: augment.Config = dataclasses.field(default_factory=augment.Config)
 
     def __post_init__(self) -> None:
@@ -104,7 +106,7 @@ class TrainOptions:
                 raise ValueError(f"{name} must be positive")
         if not 0 < self.lr_factor <= 1:
             raise ValueError("lr_factor must lie in (0, 1]")
-        for name in ("lr_patience", "stop_patience", "grad_accumulation"):
+        for name in ("lr_patience", "stop_patience", "grad_accumulation", "shuffle_buffer"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         not_negative = ("weight_decay", "warmup_epochs", "average_last", "margin_warmup_epochs", "num_workers")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 
-from svtk.config import load_yaml, save_yaml
+from svtk.config import load_yaml, save_yaml, to_mapping
 from svtk.data.augment import Augmenter
 from svtk.data.crops import CropDataset, EpochSampler, HiddenCrops
 from svtk.data.cuts import load_utterances
@@ -131,7 +131,9 @@ class Run:
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
         begun = model.exists() or any((self.directory / "checkpoints").glob("CKPT+*"))
         if begun and note.exists():
-            found = {name.removesuffix(".path").removesuffix(".sha256") for name in _differences(load_yaml(note), run)}
+            known = load_yaml(note)
+            known["config"] = _completed(known.get("config", {}), to_mapping(TrainOptions()), run["config"])
+            found = {name.removesuffix(".path").removesuffix(".sha256") for name in _differences(known, run)}
             differing = sorted(found - _HOW_IT_RUNS)
             if differing:
                 raise ModelError(
@@ -160,6 +162,7 @@ class Run:
             seed=self.seed,
             augmenter=Augmenter(self.noise, options.augment) if self.noise or options.augment.distort.prob else None,
             cache=options.cache_audio,
+            shuffle_buffer=options.shuffle_buffer,
             **teacher_side,
         )
 
@@ -312,6 +315,15 @@ def _encoder_elsewhere(model_dir: Path) -> str | None:
         return None
     source = Path(located(teacher, model_dir)["source"])
     return str(source) if source.is_dir() and model_dir.resolve() not in source.resolve().parents else None
+
+
+def _completed(found: dict, defaults: dict, wanted: dict) -> dict:
+    """*found*, written before svtk knew all options of *wanted*, with these options' defaults, which change nothing."""
+    result = {**{key: value for key, value in defaults.items() if key in wanted}, **found}
+    for key, value in found.items():
+        if all(isinstance(mapping.get(key), dict) for mapping in (found, defaults, wanted)):
+            result[key] = _completed(value, defaults[key], wanted[key])
+    return result
 
 
 def _differences(left: Any, right: Any, where: str = "") -> list[str]:
