@@ -200,6 +200,7 @@ def draw_costs(rows: Sequence[Row], colors: Colors):
             tag(dot, row.name)
         axes.set_xlabel(label)
         axes.set_xlim(0, 1.15 * max(value for value in of.values() if value))
+        axes.locator_params(axis="x", nbins=4)
     panels[0].set_ylabel("EER (%)")
     kinds = list(dict.fromkeys(row.config for row in rows))
     handles = [panels[0].plot([], [], "o", color=colors[kind], markersize=5, label=kind)[0] for kind in kinds]
