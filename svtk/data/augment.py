@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve
 
-from svtk.data import distort
+from svtk.data import distort, speed
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.cuts import load_utterances
 from svtk.errors import DataError
 
 __all__ = ["Augmenter", "Config"]
+
+_RIRS = 1000  # impulse responses kept in memory by each data loading process: about 64 MB of RIRS_NOISES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Config:
 
     ``prob`` is the chance that a crop is augmented at all; the kind is then drawn evenly from what the
     noise directory holds (noise, music, babble from speech, reverberation). What ``distort`` does comes after that,
-    and needs no noise directory.
+    and needs no noise directory. Before all that, the crop is taken at a ``speed``, at which the teacher hears it, too.
     """
 
     prob: float = 0.6
@@ -32,6 +34,7 @@ class Config:
     babble_snr: tuple[float, ...] = (13.0, 20.0)
     babble_voices: tuple[int, ...] = (3, 7)
     distort: distort.Config = dataclasses.field(default_factory=distort.Config)
+    speed: speed.Config = dataclasses.field(default_factory=speed.Config)
 
     def __post_init__(self) -> None:
         if not 0 <= self.prob <= 1:
@@ -107,6 +110,8 @@ class Augmenter:
         if index not in self._rirs:
             source = self._sources["rirs"][index]
             rir = read_audio(source.wav, source.start, source.num_samples, source.utt)
+            if len(self._rirs) == _RIRS:
+                del self._rirs[next(iter(self._rirs))]
             self._rirs[index] = rir[np.abs(rir).argmax() :]  # from the direct sound on
         wet = fftconvolve(wav, self._rirs[index])[: len(wav)]
         power, wet_power = float(np.mean(wav**2)), float(np.mean(wet**2))

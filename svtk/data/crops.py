@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from svtk.data import FRAME
+from svtk.data import FRAME, speed
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.augment import Augmenter
 from svtk.data.shards import ShardReadahead, Shards
 from svtk.data.targets import Targets
 from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.data.utterances import Utterances
-from svtk.errors import DataError, SvtkError
+from svtk.errors import ConfigError, DataError, SvtkError
 from svtk.progress import progress
 
 __all__ = ["Batch", "CropDataset", "EpochSampler", "HiddenBatch", "HiddenCrops"]
@@ -48,17 +48,23 @@ class Batch:
     teacher_embedding: torch.Tensor | None = None
 
     def to(self, device: Any, **_: Any) -> Batch:
-        """A copy on *device*."""
-        wav = self.wav.to(device)
-        return Batch(
-            wav,
-            wav if self.clean is self.wav else self.clean.to(device),
-            self.label.to(device),
-            None if self.targets is None else {k: v.to(device) for k, v in self.targets.items()},
-            None if self.utterances is None else [u.to(device) for u in self.utterances],
-            self.start_frames,
-            self.cached,
-            None if self.teacher_embedding is None else self.teacher_embedding.to(device),
+        """A copy on *device*; nobody waits for what is pinned."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """A copy in memory from which a GPU fetches by itself."""
+        return self._mapped(torch.Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        wav = change(self.wav)
+        return dataclasses.replace(
+            self,
+            wav=wav,
+            clean=wav if self.clean is self.wav else change(self.clean),
+            label=change(self.label),
+            targets=None if self.targets is None else {k: change(v) for k, v in self.targets.items()},
+            utterances=None if self.utterances is None else [change(u) for u in self.utterances],
+            teacher_embedding=None if self.teacher_embedding is None else change(self.teacher_embedding),
         )
 
 
@@ -73,6 +79,16 @@ def label_speakers(items: Utterances) -> tuple[list[str], np.ndarray]:
         raise DataError("training needs at least two speakers", found=f"{len(speakers)}")
     rank = {spk: i for i, spk in enumerate(speakers)}
     return speakers, np.array([rank[spk] for spk in items.spks])[items.spk_of]
+
+
+def _refuse_of_own_speed(cached: dict[str, Any], factors: Sequence[float]) -> None:
+    for name, given in cached.items():
+        if given is not None:
+            raise ConfigError(
+                f"teacher {name} are of the utterances at their own speed",
+                found=f"augment.speed.factors {list(factors)}",
+                mend="run the teacher in the loop (--teacher alone), or leave augment.speed out",
+            )
 
 
 class CropDataset(Dataset):
@@ -91,8 +107,14 @@ class CropDataset(Dataset):
         cache: keep decoded audio in memory as 16-bit integers.
         shuffle_buffer: where all utterances lie in shards, each epoch takes the shards in random order and reads them
             from front to back, each utterance up to so many others later.
+        perturbation: of the speed at which each crop is heard.
+
+    Attributes:
+        speakers: those of the classes; with new speakers by speed, all at their own speed, then all at the next.
+        labels: class of each utterance at its own speed (N,).
 
     Raises:
+        ConfigError: cached teacher targets or teacher embeddings, and perturbed speed.
         DataError: fewer than two speakers; an utterance without embedding or, but with *whole*, teacher target.
     """
 
@@ -110,12 +132,21 @@ class CropDataset(Dataset):
         whole: bool = False,
         cache: bool = False,
         shuffle_buffer: int = 1,
+        perturbation: speed.Config | None = None,
     ):
         self.items = items
         self.speakers, self.labels = label_speakers(items)
+        self._num_own = len(self.speakers)
+        self._speeds = (1.0, *perturbation.factors) if perturbation is not None else (1.0,)
+        self._new_speakers = perturbation is not None and perturbation.new_speakers
+        if self._new_speakers:
+            self.speakers += [f"{spk}-sp{factor:g}" for factor in self._speeds[1:] for spk in self.speakers]
+        if len(self._speeds) > 1:
+            _refuse_of_own_speed({"targets": targets, "embeddings": teacher_embeddings}, self._speeds[1:])
         self.crop_samples, self.grid, self.seed = crop_samples, grid, seed
         self.augmenter, self.targets, self.crop_frames, self.whole = augmenter, targets, crop_frames, whole
-        self.epoch, self.shuffle_buffer = 0, shuffle_buffer
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.shuffle_buffer = shuffle_buffer
         self._cache: list[np.ndarray] | None = None
         self._shards = None if cache else Shards.of(items)
         self._readahead = None
@@ -135,6 +166,15 @@ class CropDataset(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def epoch(self) -> int:
+        """What crops, augmentation and order are drawn for; data loading processes see it change, too."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
     def order(self) -> np.ndarray:
         """The utterances' places (N,) in the order in which this epoch takes them."""
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -147,22 +187,32 @@ class CropDataset(Dataset):
         size = item.num_samples if num_samples is None else num_samples
         return read_audio(item.wav, item.start + start, size, item.utt)
 
-    def _samples(self, index: int, start: int, num_samples: int) -> np.ndarray:
-        if self._cache is not None:
-            return self._cache[index][start : start + num_samples].astype(np.float32) / 32768
-        return self._read(index, start, num_samples)
+    def _samples(self, index: int, start: int, num_samples: int, factor: float) -> np.ndarray:
+        """Samples of the utterance as it is at a speed."""
+
+        def read(first: int, size: int) -> np.ndarray:
+            if self._cache is not None:
+                return self._cache[index][first : first + size].astype(np.float32) / 32768
+            return self._read(index, first, size)
+
+        if factor == 1:
+            return read(start, num_samples)
+        return speed.read_perturbed(read, int(self.items.num_samples[index]), factor, start, num_samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.items[index]
         rng = np.random.default_rng((self.seed, self.epoch, index))
+        variant = int(rng.integers(len(self._speeds))) if len(self._speeds) > 1 else 0
+        factor = self._speeds[variant]
+        length = item.num_samples if not variant else speed.num_perturbed(item.num_samples, factor)
         size = self.crop_samples
-        start_frame = int(rng.integers(max(0, item.num_samples - size) // self.grid + 1))
+        start_frame = int(rng.integers(max(0, length - size) // self.grid + 1))
         start = start_frame * self.grid
-        clean = repeat_to(self._samples(index, start, min(size, item.num_samples)), size)
+        clean = repeat_to(self._samples(index, start, min(size, length), factor), size)
         example = {
             "clean": clean,
             "wav": clean if self.augmenter is None else self.augmenter(clean, rng),
-            "label": int(self.labels[index]),
+            "label": int(self.labels[index]) + (self._num_own * variant if self._new_speakers else 0),
             "start_frame": start // FRAME,
         }
         cached = self.targets is not None and item.utt in self.targets
@@ -171,7 +221,7 @@ class CropDataset(Dataset):
         if self._teacher_embeddings is not None:
             example["teacher_embedding"] = self._teacher_embeddings[index]
         if self.whole and not cached:
-            example["utterance"] = repeat_to(self._samples(index, 0, item.num_samples), size)
+            example["utterance"] = repeat_to(self._samples(index, 0, length, factor), size)
         return example
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]] | SvtkError:
@@ -223,8 +273,14 @@ class HiddenBatch:
     label: torch.Tensor
 
     def to(self, device: Any, **_: Any) -> HiddenBatch:
-        """A copy on *device*."""
-        return HiddenBatch([state.to(device) for state in self.hidden], self.label.to(device))
+        """A copy on *device*; nobody waits for what is pinned."""
+        return HiddenBatch(
+            [state.to(device, non_blocking=True) for state in self.hidden], self.label.to(device, non_blocking=True)
+        )
+
+    def pin_memory(self) -> HiddenBatch:
+        """A copy in memory from which a GPU fetches by itself."""
+        return HiddenBatch([state.pin_memory() for state in self.hidden], self.label.pin_memory())
 
 
 class HiddenCrops(Dataset):
@@ -242,7 +298,10 @@ class HiddenCrops(Dataset):
 
     def __init__(self, items: Utterances, hidden: list[list[torch.Tensor]], crop_frames: int, seed: int):
         self.speakers, self.labels = label_speakers(items)
-        self._hidden, self.crop_frames, self.seed, self.epoch = hidden, crop_frames, seed, 0
+        self._hidden, self.crop_frames, self.seed = hidden, crop_frames, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    epoch = CropDataset.epoch
 
     def __len__(self) -> int:
         return len(self._hidden)

@@ -54,7 +54,7 @@ def start_classifier(
     Args:
         sv_loss: over *speakers*.
         model: whose embeddings the classes are for, on its device; left in evaluation mode.
-        crops: batches of at least one crop of every speaker.
+        crops: batches of crops of the speakers.
         speakers: in the order of their labels.
         source: MODEL_DIR that *model* was loaded from.
     """
@@ -86,6 +86,8 @@ def _load(file: Path, speakers: Sequence[str], sv_loss: nn.Module) -> dict[str, 
 def mean_embeddings(model: SpeakerModel, crops: Iterable[Batch | SvtkError], num_spks: int) -> Tensor:
     """Directions (num_spks, E) of the mean of the length-normalised embeddings of every speaker's crops.
 
+    Where speeds are drawn and are speakers of their own, one may have had no crop: its direction is random.
+
     Raises:
         SvtkError: a batch could not be made.
     """
@@ -97,4 +99,5 @@ def mean_embeddings(model: SpeakerModel, crops: Iterable[Batch | SvtkError], num
             raise batch
         batch = batch.to(device)
         total.index_add_(0, batch.label, nn.functional.normalize(model(batch.wav)[1].float()))
+    total[~total.any(dim=1)] = torch.randn_like(total[~total.any(dim=1)])
     return nn.functional.normalize(total)

@@ -163,6 +163,7 @@ class Run:
             augmenter=Augmenter(self.noise, options.augment) if self.noise or options.augment.distort.prob else None,
             cache=options.cache_audio,
             shuffle_buffer=options.shuffle_buffer,
+            perturbation=options.augment.speed,
             **teacher_side,
         )
 
@@ -175,6 +176,13 @@ class Run:
         """
         if not options.cache_hidden:
             return self.crops(options)
+        if options.augment.speed.factors:
+            raise ConfigError(
+                "cached hidden states are of the utterances at their own speed",
+                found=f"augment.speed.factors {list(options.augment.speed.factors)}, "
+                f"cache_hidden {options.cache_hidden}",
+                mend="set cache_hidden=0, or leave augment.speed out",
+            )
         if model.backend.needs_wav:
             raise ConfigError(
                 "the backend hears the wav, which cached hidden states do not keep",
@@ -238,12 +246,17 @@ class Run:
             teacher=teacher,
             tensorboard=self.tensorboard,
         )
-        loading = {"collate_fn": dataset.collate, "num_workers": options.num_workers}
+        loading = {
+            "collate_fn": dataset.collate,
+            "num_workers": options.num_workers,
+            "pin_memory": device.startswith("cuda"),
+        }
         size = len(dataset), len(dataset.speakers), len(batches), parallel.world_size()
         log.info("%d utterances of %d speakers, %d steps an epoch, %d process(es)", *size)
         if start is not None and not brain.has_checkpoint:
             in_order = DataLoader(dataset, batch_size=batches.batch_size, **loading)
             start(loss, model, in_order, dataset.speakers)
+        loading["persistent_workers"] = options.num_workers > 0
         brain.fit(brain.epochs(), DataLoader(dataset, batch_sampler=brain.sampler, **loading))
         eer = brain.finish()
         if parallel.is_main():

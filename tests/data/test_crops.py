@@ -207,3 +207,30 @@ def test_crops_of_hidden_states(corpus):
     assert batch.label.tolist() == [i // 4 for i in order]
     assert torch.equal(batch.hidden[2][0], dataset[order[0]][0][2].float())
     assert torch.equal(loaded(hidden_crops(corpus)[0], 1, num_workers=1, batch_size=16)[0].hidden[1], batch.hidden[1])
+
+
+def test_pinned_and_moved_a_batch_keeps_what_it_has(corpus, monkeypatch):
+    """(Memory is pinned where there is a GPU only: here each tensor is copied.)"""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
+    dataset = crops(corpus, whole=True)
+    batch = dataset.collate([dataset[i] for i in (0, 5)])
+    batch.targets, batch.teacher_embedding = {3: torch.ones(2, 4, 5)}, torch.ones(2, 7)
+    for copy in (batch.pin_memory(), batch.pin_memory().to("cpu")):
+        assert copy.wav is copy.clean and copy.wav is not batch.wav and torch.equal(copy.wav, batch.wav)
+        assert torch.equal(copy.label, batch.label) and copy.label is not batch.label
+        assert torch.equal(copy.targets[3], batch.targets[3]) and copy.targets[3] is not batch.targets[3]
+        assert all(map(torch.equal, copy.utterances, batch.utterances))
+        assert copy.teacher_embedding is not batch.teacher_embedding
+        assert copy.start_frames == batch.start_frames and copy.cached is None
+
+
+def test_processes_that_stay_see_the_epoch(corpus):
+    dataset = crops(corpus)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_sampler=EpochSampler(dataset, 16), num_workers=1, persistent_workers=True, collate_fn=lambda x: x
+    )
+    for epoch in (1, 2):
+        dataset.epoch = epoch
+        order = dataset.order()
+        for example, index in zip(next(iter(loader)), order, strict=True):
+            assert np.array_equal(example["wav"], dataset[index]["wav"])
