@@ -9,6 +9,7 @@ import torch
 
 from svtk.config import from_mapping
 from svtk.models.speaker_model import SpeakerModel, load_model
+from svtk.train import parallel
 from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
 
@@ -20,6 +21,7 @@ class BackendConfig(FrozenEncoderOptions):
     """Configuration of ``svtk train-backend``; ``crop_duration`` is the student's window, whatever is set here."""
 
 
+@parallel.in_all_processes
 def train_backend(mapping: dict[str, Any], run: Run, *, student: str, path: Any = None) -> None:
     """Train a backend on the frozen encoder of *student* (a MODEL_DIR) and save both as a new MODEL_DIR.
 

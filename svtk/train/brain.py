@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import speechbrain as sb
@@ -29,6 +30,7 @@ from svtk.train.options import TrainOptions
 from svtk.train.schedule import learning_rate, make_optimizer
 from svtk.train.state import TrainState
 from svtk.train.steps import StepSampler, TimedLoader
+from svtk.train.termination import Terminated, Termination
 from svtk.train.validation import Validation
 
 __all__ = ["Checkpoints", "SpeakerBrain"]
@@ -59,7 +61,8 @@ class SpeakerBrain(sb.Brain):
     Every step draws its random numbers from (seed, epoch, step, part of the batch), so a run that was killed and
     resumed gives the weights of one that was not. A step does not wait for the device: losses are summed there and
     read every so often, and at the end of the epoch, before anything is saved. A step whose gradient is not finite
-    is left out and counted.
+    is left out and counted. A SIGTERM ends the run after a step, or from within a validation, and saves it: then
+    :class:`.termination.Terminated` is raised.
 
     Args:
         objective: model and losses.
@@ -136,6 +139,7 @@ class SpeakerBrain(sb.Brain):
             tensorboard=tensorboard,
             quiet=not parallel.is_main(),
         )
+        self._termination = Termination()
         self._step_sums: dict[str, Tensor] = {}  # of the parts of a step that is being computed
         self._sums: dict[str, Tensor] = {}
         self._skipped = self._streak = self._longest = torch.zeros((), dtype=torch.int64, device=device)
@@ -223,6 +227,23 @@ class SpeakerBrain(sb.Brain):
 
     # One epoch
 
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """SpeechBrain's.
+
+        Raises:
+            Terminated: there was a SIGTERM, and the run is saved.
+        """
+        try:
+            with self._termination.noted():
+                super().fit(*args, **kwargs)
+        except Terminated:
+            self.log.close()
+            place = self.state.epoch + 1, self.state.step
+            log.warning(
+                "ended by SIGTERM in epoch %d, saved after step %d: the same command goes on from there", *place
+            )
+            raise
+
     def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
         """SpeechBrain's, but begun at the step that a checkpoint within the epoch was saved after."""
         self._use_optimizer(sgd=self.state.sgd_from is not None)
@@ -252,6 +273,8 @@ class SpeakerBrain(sb.Brain):
             if self.state.step and parallel.world_size() == 1:
                 self.optimizer.zero_grad(set_to_none=True)
                 self._save(end_of_epoch=False)
+                if self._termination.requested:  # by one to all processes, of which a loading one was among the first
+                    raise Terminated from None
             raise
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
@@ -275,10 +298,13 @@ class SpeakerBrain(sb.Brain):
         due = bool(minutes) and time.monotonic() - self._saved > 60 * minutes
         if parallel.world_size() > 1:  # a clock for all, which they look at together
             due = look and parallel.broadcast(due)
-        if due or (steps and state.step % steps == 0):
+        ends = parallel.any_of(self._termination.requested)
+        if due or ends or (steps and state.step % steps == 0):
             self._check_finite()
             self._save(end_of_epoch=False)
             self._saved = time.monotonic()
+        if ends:
+            raise Terminated
 
     def _mean_losses(self) -> dict[str, float]:
         """Of the epoch so far, in this process."""
@@ -319,8 +345,7 @@ class SpeakerBrain(sb.Brain):
             log.warning("epoch %d: %d step(s) without a finite gradient were left out", epoch, record["skipped"])
         validating = epoch % options.valid_every == 0 or epoch == state.phase(options)[1]
         if validating:
-            with self._averages_applied():
-                record["eer"] = self.validation.eer(self.model)
+            record["eer"] = self._validate()
         record["seconds"] = state.epoch_seconds = parallel.broadcast(time.monotonic() - self._started)
         state.next_epoch()
         if validating:
@@ -331,6 +356,19 @@ class SpeakerBrain(sb.Brain):
         state.history.append(record)
         self._save(end_of_epoch=True)
         self.log.epoch(state, self._waited)
+
+    def _validate(self) -> float:
+        """The EER. Several processes validate to the end, whatever they are asked for: they work together."""
+        with self._averages_applied():
+            if parallel.world_size() > 1:
+                return self.validation.eer(self.model)
+            try:
+                with self._termination.obeyed_at_once():
+                    return self.validation.eer(self.model)
+            except Terminated:
+                pass
+        self._save(end_of_epoch=False)
+        raise Terminated
 
     def _check_weights(self) -> None:
         """Raise ModelError if the last step left a weight that is not finite: no checkpoint shall hold it."""

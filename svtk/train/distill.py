@@ -16,6 +16,7 @@ from svtk.errors import ConfigError
 from svtk.models.speaker_model import StudentSpec, build_model
 from svtk.models.teacher import digest_weights, load_teacher
 from svtk.registry import Component, configure
+from svtk.train import parallel
 from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
 
@@ -64,6 +65,7 @@ def kd_components(config: DistillConfig, path: Any = None) -> list[tuple[float, 
     return result
 
 
+@parallel.in_all_processes
 def distill(
     mapping: dict[str, Any],
     run: Run,

@@ -13,6 +13,7 @@ from svtk.config import from_mapping
 from svtk.data import SAMPLE_RATE
 from svtk.errors import ConfigError
 from svtk.models.speaker_model import load_model
+from svtk.train import parallel
 from svtk.train.classifier import start_classifier
 from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
@@ -43,6 +44,7 @@ class FineTuneConfig(TrainOptions):
     )
 
 
+@parallel.in_all_processes
 def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None) -> None:
     """Train on the encoder and the backend of *model*, and save both as a new MODEL_DIR.
 

@@ -104,11 +104,7 @@ class Run:
         Raises:
             ModelError: the directory holds another run, finished or not.
         """
-        parallel.join(self.device)
-        done = parallel.on_main(lambda: self._finished(verb, config, inputs))
-        if done:
-            parallel.leave()
-        return done
+        return parallel.on_main(lambda: self._finished(verb, config, inputs))
 
     def _finished(self, verb: str, config: dict[str, Any], inputs: dict[str, str | dict[str, str] | None]) -> bool:
         inputs = {
@@ -261,7 +257,6 @@ class Run:
         eer = brain.finish()
         if parallel.is_main():
             self._write(brain, eer, dataset.speakers, save)
-        parallel.leave()
 
     def _write(
         self, brain: SpeakerBrain, eer: float, speakers: list[str], save: Callable[[SpeakerModel, Path], None]

@@ -12,6 +12,7 @@ from svtk.config import from_mapping
 from svtk.models.speaker_model import ModelConfig, SpeakerModel, build_model, save_model
 from svtk.models.teacher import load_teacher, teacher_spec
 from svtk.teachers import wavlm
+from svtk.train import parallel
 from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
 
@@ -31,6 +32,7 @@ class TeacherConfig(FrozenEncoderOptions):
     train_encoder: bool = False
 
 
+@parallel.in_all_processes
 def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = None, path: Any = None) -> None:
     """Train a teacher and save it as MODEL_DIR; a new encoder goes to ``encoder/`` as Hugging Face saves one.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import time
+import traceback
 
 import pytest
 import torch
@@ -27,6 +30,11 @@ DISTILLATION = {
     "sv_loss": {"name": "aam_softmax", "top_k": 2},
     "kd_losses": [{"name": "hidden_mse", "weight": 0.5, "normalize": "dimension"}],
 }
+
+
+@pytest.fixture
+def distillation():
+    return DISTILLATION
 
 
 @pytest.fixture
@@ -109,3 +117,42 @@ def kill():
         os.kill(os.getpid(), signal.SIGKILL)
 
     return end
+
+
+@pytest.fixture
+def together():
+    """Do *work* in several processes, as torchrun starts them and, if wanted, ends them; gives their exit statuses."""
+
+    def run(work, size=2, end_others=True):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        children = []
+        for rank in range(size):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
+                    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+                    torch.set_num_threads(1)
+                    work()
+                    status = 0
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            children.append(child)
+        statuses, deadline = {}, time.monotonic() + 120
+        while len(statuses) < size:
+            for child in set(children) - set(statuses):
+                pid, status = os.waitpid(child, os.WNOHANG)
+                if pid:
+                    statuses[child] = status
+            if (end_others and any(statuses.values())) or time.monotonic() > deadline:
+                for child in set(children) - set(statuses):
+                    os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
+        return [statuses[child] for child in children]
+
+    return run

@@ -6,11 +6,7 @@ BatchNorm is synchronous on GPUs only, so equality is shown with a backend that 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import time
-import traceback
 from collections import Counter
 
 import pytest
@@ -33,45 +29,6 @@ PLAIN = (
     "max_epochs=3",
     "kd_losses=[{name: hidden_mse, weight: 0.5}, {name: distilhubert, teacher_layers: [1, 2]}]",
 )
-
-
-@pytest.fixture
-def together():
-    """Do *work* in several processes, as torchrun starts them; gives their exit statuses."""
-
-    def run(work, size=2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        children = []
-        for rank in range(size):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
-                    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-                    torch.set_num_threads(1)
-                    work()
-                    status = 0
-                except BaseException:
-                    traceback.print_exc()
-                finally:
-                    os._exit(status)
-            children.append(child)
-        statuses, deadline = {}, time.monotonic() + 120
-        while len(statuses) < size:
-            for child in set(children) - set(statuses):
-                pid, status = os.waitpid(child, os.WNOHANG)
-                if pid:
-                    statuses[child] = status
-            if any(statuses.values()) or time.monotonic() > deadline:  # as torchrun does
-                for child in set(children) - set(statuses):
-                    os.kill(child, signal.SIGKILL)
-            time.sleep(0.01)
-        return [statuses[child] for child in children]
-
-    return run
 
 
 def assert_close_training(one, other):
