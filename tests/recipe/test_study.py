@@ -114,6 +114,11 @@ def test_a_matrix_that_changed_after_its_results_is_refused(done, tmp_path):
     results, matrix = done[0] / "exp/results", yaml.safe_load((LOCAL / "study_smoke.yaml").read_text())
     words = ("all", LOCAL.parents[2] / "conf", tmp_path / "exp", results)
     assert ask("configs", LOCAL / "study_smoke.yaml", *words).returncode == 0
+    shutil.copytree(LOCAL.parents[2] / "conf", tmp_path / "conf")
+    with open(tmp_path / "conf/study_transformer.yaml", "a") as base:
+        base.write("weight_decay: 0.5\n")
+    refused = ask("configs", LOCAL / "study_smoke.yaml", "all", tmp_path / "conf", tmp_path / "exp", results)
+    assert refused.returncode == 1 and "transformer_none.seed0" in refused.stderr
     matrix["runs"]["sv_mixer_none"]["change"]["lr"] = 1.0
     (tmp_path / "matrix.yaml").write_text(yaml.safe_dump(matrix))
     refused = ask("configs", tmp_path / "matrix.yaml", *words)

@@ -71,7 +71,9 @@ def list_runs(path: str, group: str, seeds: str) -> None:
 
 
 def write_configs(path: str, group: str, conf_dir: str, exp: str, results: str) -> None:
-    """EXP/NAME/config.yaml of every run of the group; a result that the matrix no longer describes is an error."""
+    """EXP/NAME/config.yaml of every run of the group; a result that matrix and YAML no longer describe is an error."""
+    from svtk.config import load_config
+
     matrix = read_matrix(path)
     for name, run in chosen(matrix, group).items():
         base = os.path.join(os.path.abspath(conf_dir), f"study_{run['config']}.yaml")
@@ -79,13 +81,24 @@ def write_configs(path: str, group: str, conf_dir: str, exp: str, results: str) 
             stop(f"{path}: run {name}: {base} is missing")
         config = {"base": base, **run["change"], "kd_losses": matrix["kds"][run["kd"]]}
         spec = {"config": run["config"], "kd": config["kd_losses"], "teacher": run["teacher"], "change": run["change"]}
-        for result in sorted(Path(results).glob(f"{name}.seed*.json")):
-            if read_json(result)["run"] != spec:
-                stop(f"{result}: made by other settings than {path} now says. To mend: remove it, and {exp}/{name}")
         where = Path(exp, name)
         where.mkdir(parents=True, exist_ok=True)
         Path(where, "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        wanted = load_config(where / "config.yaml")
+        for file in sorted(Path(results).glob(f"{name}.seed*.json")):
+            result = read_json(file)
+            if result["run"] != spec or not _holds(result["config"], wanted):
+                stop(f"{file}: made by other settings than {path} and {base} now say. To mend: remove it, and {where}")
         write_json(where / "run.json", spec)
+
+
+def _holds(resolved: Any, wanted: Any) -> bool:
+    """Whether a resolved configuration has every value that is *wanted*; it has those of defaults, too."""
+    if isinstance(wanted, dict):
+        return isinstance(resolved, dict) and all(k in resolved and _holds(resolved[k], v) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        return len(resolved) == len(wanted) and all(map(_holds, resolved, wanted))
+    return resolved == wanted
 
 
 def metrics_of(directory: str) -> dict[str, Any]:
