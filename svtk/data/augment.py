@@ -12,6 +12,7 @@ from scipy.signal import fftconvolve
 from svtk.data import distort, speed
 from svtk.data.audio import read_audio, repeat_to
 from svtk.data.cuts import load_utterances
+from svtk.data.ffmpeg_codecs import require_ffmpeg
 from svtk.errors import DataError
 
 __all__ = ["Augmenter", "Config"]
@@ -57,10 +58,13 @@ class Augmenter:
 
     Raises:
         DataError: the directory holds none of the four.
+        ConfigError: a codec that ffmpeg should have, and does not.
     """
 
     def __init__(self, directory: str | os.PathLike | None, config: Config):
         self.config = config
+        if config.distort.prob and "codec" in config.distort.kinds:
+            require_ffmpeg(config.distort.codecs)
         self._sources = {}
         for kind in ("noise", "music", "speech", "rirs") if directory is not None else ():
             if (Path(directory) / kind / "wav.scp").exists():

@@ -10,6 +10,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from svtk.data import SAMPLE_RATE
+from svtk.data.ffmpeg_codecs import FFMPEG_CODECS, through_ffmpeg
 
 __all__ = ["CODECS", "Config", "distort"]
 
@@ -33,7 +34,8 @@ class Config:
         prob: chance that a crop is distorted; the kind is then drawn evenly from *kinds*.
         kinds: some of ``codec``, ``clip`` and ``coloured_noise``.
         codecs: one of these is drawn: ``ulaw``, ``alaw``, ``gsm`` (telephone, 8 kHz), ``vorbis``, ``mp3``, ``opus``
-            (not by default: libsndfile's encoder takes 0.1 s for a crop of 3 s).
+            (not by default: libsndfile's encoder takes 0.1 s for a crop of 3 s); where ffmpeg has them, ``amr_nb``,
+            ``g723`` (telephone, 8 kHz), ``g722``, ``aac`` (not by default: as slow).
         clipped: share of the samples that clipping reaches, drawn uniformly.
         snr: of coloured noise, in dB, drawn uniformly.
         slope: its power falls with frequency as f to the minus this: 0 white, 1 pink, 2 brown; drawn uniformly.
@@ -49,7 +51,7 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.prob <= 1:
             raise ValueError("prob must lie in [0, 1]")
-        for name, known in (("kinds", _KINDS), ("codecs", tuple(CODECS))):
+        for name, known in (("kinds", _KINDS), ("codecs", (*CODECS, *FFMPEG_CODECS))):
             given = getattr(self, name)
             if not given or set(given) - set(known):
                 raise ValueError(f"{name} must be some of {', '.join(known)}")
@@ -79,14 +81,19 @@ def distort(wav: np.ndarray, config: Config, rng: np.random.Generator) -> np.nda
 
 
 def through_codec(wav: np.ndarray, codec: str) -> np.ndarray:
-    """float32 (N,) encoded and decoded by one of :data:`CODECS`, at the codec's sampling rate."""
-    form, subtype, rate = CODECS[codec]
+    """float32 (N,) encoded and decoded by one of :data:`CODECS` or ffmpeg's, at the codec's sampling rate."""
+    rate = FFMPEG_CODECS[codec].rate if codec in FFMPEG_CODECS else CODECS[codec][2]
     down = SAMPLE_RATE // rate
     peak = max(1.0, float(np.abs(wav).max()))  # beyond 1 it would be clipped
-    file = io.BytesIO()
-    soundfile.write(file, resample_poly(wav / peak, 1, down), rate, format=form, subtype=subtype)
-    file.seek(0)
-    decoded = peak * resample_poly(soundfile.read(file, dtype="float32")[0], down, 1)[: len(wav)]
+    samples = resample_poly(wav / peak, 1, down)
+    if codec in FFMPEG_CODECS:
+        decoded = through_ffmpeg(samples, codec)
+    else:
+        file = io.BytesIO()
+        soundfile.write(file, samples, rate, format=CODECS[codec][0], subtype=CODECS[codec][1])
+        file.seek(0)
+        decoded = soundfile.read(file, dtype="float32")[0]
+    decoded = peak * resample_poly(decoded, down, 1)[: len(wav)]
     return np.pad(decoded, (0, len(wav) - len(decoded))).astype(np.float32)
 
 
