@@ -36,7 +36,7 @@ help:
 	@echo "make clean   remove what the recipe and the tests made; the environment stays (remove $(VENV) by hand)"
 
 demo: $(VENV)/.installed-demo
-	egs/voxceleb/run.sh --corpus demo $(DEMO)
+	egs/voxceleb/run.sh --corpus demo --calibrate true $(DEMO)
 
 test: lint
 	$(bin)/python -m pytest $(PYTEST)

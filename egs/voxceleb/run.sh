@@ -82,6 +82,7 @@ num_valid_trials=${num_valid_trials:-${defaults[2]}}
 cache_targets=${cache_targets:-${defaults[1]}}
 
 # Paths are the caller's; the work is done in the recipe's directory.
+_caller=$PWD
 for name in corpus_dir vox1 vox2 trials_dir musan rirs conf_dir data exp; do
   [ -z "${!name}" ] || printf -v "$name" '%s' "$(realpath -m --relative-base="$_here" -- "${!name}")"
 done
@@ -507,4 +508,13 @@ if [ "$stage" -le 10 ] && [ "$stop_stage" -ge 9 ]; then
     svtk report "${shown[@]}" "${labels[@]}" "$exp" "$exp/report.html"
   fresh "$exp/report.md" "${known[@]}" || $cpu_cmd "$exp/log/report_md.log" svtk report "${shown[@]}" "$exp" "$exp/report.md"
   cat "$exp/report.txt"
+fi
+
+# The demo ends with what to try next, the paths as seen from where the recipe was called.
+if [ "$corpus" = demo ] && [ "$stop_stage" -ge 10 ]; then
+  seen() { realpath --relative-base="$_caller" -- "$@"; }
+  mapfile -t pair < <(awk 'NR == FNR { wav[$1] = $2; next } $3 == "target" { print wav[$1] "\n" wav[$2]; exit }' \
+    "$data/test/wav.scp" "$data/trials/test")
+  log "report: $(seen "$exp/report.html")"
+  log "two recordings of one speaker: $(seen "$SVTK_ROOT/bin/svtk" "$exp/${students[0]}" "${pair[@]}" | sed '1s/$/ verify/' | paste -sd ' ')"
 fi
