@@ -65,6 +65,7 @@ def test_every_run_leaves_its_result(done):
         metrics = result["metrics"][trials]
         low, high = metrics["interval"]["eer"]
         assert 0 <= low <= metrics["eer"] <= high <= 1
+        assert all(len(result["draws"][trials][figure].split()) == 500 for figure in ("eer", "min_dcf"))
     assert len((results / "sv_mixer_none.seed0.json").read_bytes()) < 20_000
 
 
@@ -100,6 +101,18 @@ def test_the_report_needs_no_scores(done, tmp_path):
     page = (tmp_path / "pages/study.html").read_text()
     assert "sv_mixer_none − transformer_none" in page and "Runs that are missing" in page
     assert 'data-series="transformer_none"' in page and page.count("<svg") == 3  # runs, cost, differences
+
+
+def test_draws_of_other_scores_are_not_taken(done, tmp_path):
+    shutil.copytree(done[0] / "exp/results", tmp_path / "results")
+    file = tmp_path / "results/transformer_none.seed0.json"
+    result = json.loads(file.read_text())
+    del result["draws"]
+    result["metrics"]["test"]["eer"] += 0.01
+    file.write_text(json.dumps(result))
+    said = ask("draws", tmp_path / "results", done[0] / "exp", done[0] / "data").stderr
+    assert "transformer_none.seed0.json" in said and "another run's scores" in said
+    assert json.loads(file.read_text()) == result
 
 
 def test_a_file_without_marks_stays_as_it_is(done, tmp_path):

@@ -183,24 +183,29 @@ def add_draws(results: str, exp: str, data: str) -> None:
 
     With them the report has intervals over seeds and speakers when the scores are long gone.
     """
-    for file in sorted(Path(results).glob("*.json")):
-        result = read_json(file)
-        name = result["name"]
-        where = Path(exp, name, f"seed{result['seed']}") if "run" in result else Path(exp, "teachers", name[8:])
-        if "draws" in result or not all((where / f"eval_{t}/scores").exists() for t in result["metrics"]):
-            continue
-        print(f"{file}: draws of speakers", file=sys.stderr)
-        result["draws"] = {trials: _draws(where, data, trials) for trials in result["metrics"]}
-        write_json(file, result)
+    for pattern in ("teacher_*.json", "*.seed*.json"):
+        for file in sorted(Path(results).glob(pattern)):
+            result = read_json(file)
+            name = result["name"].removeprefix("teacher_")
+            where = Path(exp, name, f"seed{result['seed']}") if "run" in result else Path(exp, "teachers", name)
+            if "draws" in result or not all((where / f"eval_{t}/scores").exists() for t in result["metrics"]):
+                continue
+            found = {trials: _draws(where, data, trials) for trials in result["metrics"]}
+            if any(eer != result["metrics"][trials]["eer"] for trials, (eer, _) in found.items()):
+                print(f"{file}: {where} holds another run's scores; no draws of speakers", file=sys.stderr)
+                continue
+            print(f"{file}: draws of speakers", file=sys.stderr)
+            write_json(file, {**result, "draws": {trials: draws for trials, (_, draws) in found.items()}})
 
 
-def _draws(where: Path, data: str, trials: str) -> dict[str, str]:
+def _draws(where: Path, data: str, trials: str) -> tuple[float, dict[str, str]]:
+    """The EER, and EER and minDCF of every draw as :func:`study_statistics.to_words` puts them."""
     from study_statistics import to_words
 
     from svtk.score.bootstrap import ResampledTrials, draw_speakers, replicate_figures
     from svtk.score.groups import read_utt2spk, trial_speakers
     from svtk.score.labels import read_labelled
-    from svtk.score.metrics import DEFAULT_COSTS, figure_names
+    from svtk.score.metrics import DEFAULT_COSTS, figure_names, metrics_of
 
     scores, utt2spk = where / f"eval_{trials}/scores", f"{data}/test/utt2spk"
     scored = read_labelled(scores, f"{data}/trials/{trials}", with_keys=True)
@@ -209,7 +214,8 @@ def _draws(where: Path, data: str, trials: str) -> dict[str, str]:
     found = replicate_figures(resampled, draw_speakers(speakers.num_spks, _NUM_DRAWS))
     columns = {"eer": "eer", "min_dcf": "min_dcf/0.05"}
     names = figure_names(DEFAULT_COSTS)
-    return {key: to_words(found[:, names.index(name)]) for key, name in columns.items()}
+    draws = {key: to_words(found[:, names.index(name)]) for key, name in columns.items()}
+    return metrics_of(resampled.points).eer, draws
 
 
 _COMMANDS = {

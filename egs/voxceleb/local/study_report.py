@@ -22,7 +22,6 @@ from study_statistics import Estimate, estimate, from_words
 
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 TRIALS = {"test": "test", "test_same_sex": "same sex"}  # and what tables call them
-_COMMAND = "egs/voxceleb/local/study.sh --corpus-dir ROOT --whisper whisper-base-encoder --dvector WHEEL --nj 2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +300,8 @@ def main(matrix: str, results: str, into: str = "", page: str = "") -> None:
         from study_page import render
 
         os.makedirs(os.path.dirname(page) or ".", exist_ok=True)
-        write(page, render(study, _COMMAND))
+        command = "local/study.sh --corpus-dir ROOT --whisper whisper-base-encoder --dvector WHEEL"
+        write(page, render(study, f"{command} --matrix local/{os.path.basename(matrix)}"))
     print(text)
 
 
