@@ -35,9 +35,11 @@ def run(script, *words):
 
 
 def test_loader(data):
-    out = run("loader.py", "--least", "3", "--copies", "1", data)
+    out = run("loader.py", "--least", "3", "--copies", "1", "--sharded", "20", data)
     for name in ("wav", "flac", "ogg", "opus"):
         assert re.search(rf"^\| {name} \| \d+ \| \d+ \| \d+\.\d+ \|$", out, re.MULTILINE)
+    for name in ("files", "shards"):
+        assert re.search(rf"^\| {name} \| \d+ \| \d+ \|$", out, re.MULTILINE)
     assert re.search(r"^\| clip \| \d+ \| \d\.\d+ \|$", out, re.MULTILINE)
 
 
