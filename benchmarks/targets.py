@@ -9,6 +9,9 @@ are in the system's cache: it is the decoding that is timed, not the disk. The e
 float32 states: its mean square, which is what hidden_mse between a perfect student and the compressed states would
 be, beside the variance of the states within their dimensions, which is the loss of a student that says the mean.
 "float16" is rounded in memory: Kaldi has no half matrices, and two-byte takes as much room.
+
+Then the time of the teacher alone, of several utterances at once (--batch-duration of extract-targets) and one by one,
+in turn, and the same in bfloat16.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _timing import machine, side_by_side
 
 from svtk.data import FRAME, SAMPLE_RATE
-from svtk.data.targets import Targets
-from svtk.extract.targets import extract_targets
+from svtk.data.cuts import load_utterances
+from svtk.data.targets import Targets, TargetsInfo
+from svtk.extract.targets import extract_targets, states_of
 from svtk.kaldi.datadir import read_data_dir, write_data_dir
 from svtk.kaldi.tables import ScpReader
+from svtk.models.teacher import load_teacher
 
 CROP = 150  # frames
 FORMATS = ("none", "two-byte", "auto")
@@ -69,6 +75,26 @@ def measure(data: str, teacher: str, num_utts: int, seconds: float, device: str)
         return result
 
 
+def batches(
+    data: str, teacher: str, num_utts: int, seconds: float, device: str, durations: tuple[float, ...]
+) -> list[tuple[str, float]]:
+    """Rows (how the teacher hears the utterances, audio in seconds per second)."""
+    model = load_teacher(teacher).to(device)
+    items = list(load_utterances(data))[:num_utts]
+    audio = sum(max(item.num_samples, 3 * SAMPLE_RATE) for item in items) / SAMPLE_RATE
+
+    def hear(duration: float, precision: str) -> Callable[[], None]:
+        info = TargetsInfo(teacher, "", model.hidden_dim, model.num_hidden, [-1], 3.0, "none", precision=precision)
+        return lambda: [None for _ in states_of(model, items, info, duration, device)]
+
+    ways = {
+        f"{precision}, {f'{duration:g} s at once' if duration else 'one by one'}": hear(duration, precision)
+        for precision in ("fp32", "bf16")
+        for duration in (0.0, *durations)
+    }
+    return [(name, audio / best) for name, best in side_by_side(ways, seconds).items()]
+
+
 def _mean_square(array: np.ndarray) -> float:
     return float(np.mean(np.square(array, dtype=np.float64)))
 
@@ -95,6 +121,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-durations", type=float, nargs="+", default=[10.0, 40.0])
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("| format | MB an hour and layer | crops/s | crops/s, whole matrices | mean square error | ÷ variance |")
@@ -104,6 +131,11 @@ def main() -> None:
     ):
         speeds = f"{fast:.0f} | {slow:.0f}" if fast else "|"
         print(f"| {name} | {size:.1f} | {speeds} | {error:.2e} | {share:.2e} |")
+    print(f"\n{machine()}\n\n| the teacher | seconds of audio per second | ÷ one by one |")
+    print("|---|---:|---:|")
+    rows = batches(args.data, args.teacher, args.utterances, args.seconds, args.device, tuple(args.batch_durations))
+    for name, speed in rows:
+        print(f"| {name} | {speed:.1f} | {speed / rows[0][1]:.2f} |")
 
 
 if __name__ == "__main__":

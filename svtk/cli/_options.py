@@ -45,7 +45,8 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--config",
         metavar="FILE|NAME",
         type=config_file,
-        help="YAML configuration, or the name of one of svtk's own (defaults apply below it).",
+        help="YAML configuration, or the name of one of svtk's own (defaults apply below it). Speed, too, is set there "
+        "or by --set: precision=bf16, num_workers=4, compile=true ...",
     )
     return config(overrides_option(function))
 

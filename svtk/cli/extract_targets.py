@@ -40,7 +40,7 @@ from svtk.cli._provenance import provenance_of
     show_default=True,
     type=click.FloatRange(min=0.0),
     help="Seconds of audio that the teacher hears at once, utterances of one length or, where it masks padding, of "
-    "similar ones; 0: one utterance. For GPUs.",
+    "similar ones; 0: one utterance, which is no slower on a CPU.",
 )
 @click.option(
     "--precision",

@@ -31,7 +31,7 @@ from svtk.kaldi.text import write_text
 from svtk.models.teacher import digest_weights, load_teacher
 from svtk.progress import progress
 
-__all__ = ["extract_targets", "parse_layers"]
+__all__ = ["extract_targets", "parse_layers", "states_of"]
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def extract_targets(
         if len(left) < len(items):
             log.info("resuming: %d of %d utterances are there", len(items) - len(left), len(items))
         for item, states in progress(
-            _states_of(model, left, info, batch_duration, device), "teacher targets", total=len(left)
+            states_of(model, left, info, batch_duration, device), "teacher targets", total=len(left)
         ):
             for layer, (matrices, statistics) in writers.items():
                 state = states[layer]
@@ -220,10 +220,17 @@ def _size(info: TargetsInfo, num_frames: int) -> int:
     return len(info.layers) * (layer + head + 8 * (info.hidden_dim + 1))
 
 
-def _states_of(
+def states_of(
     model: Any, items: Sequence[Located], info: TargetsInfo, batch_duration: float, device: str
 ) -> Iterator[tuple[Located, Mapping[int, np.ndarray]]]:
-    """Each utterance and its states, {layer: float32 (T, H)}; those of a batch one after another."""
+    """Each utterance and its states, {layer: float32 (T, H)}; those of a batch one after another.
+
+    Args:
+        model: the teacher, on *device*.
+        items: utterances.
+        info: what is wanted of it: layers, shortest duration, precision.
+        batch_duration, device: as of :func:`extract_targets`.
+    """
     min_samples = round(info.min_duration * SAMPLE_RATE)
     dtype = _DTYPES.get(info.precision)
     lower = nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype)
