@@ -5,7 +5,7 @@
 # PIP_FLAGS  further options of pip install; on a machine with no GPU,
 #            PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu' takes the small CPU build of torch
 # DEMO       further options of egs/voxceleb/run.sh
-# PYTEST     further options of pytest
+# PYTEST     further options of pytest; make test runs one process per core, 8 at most (PYTEST='-n 0': a single one)
 # PYTHON39   the Python 3.9 of make test-k2, which PyPI's newest k2 was built for (with torch 1.13.1)
 # K2_VENV    where the virtual environment of make test-k2 lives (3.4 GB)
 
@@ -38,8 +38,9 @@ help:
 demo: $(VENV)/.installed-demo
 	egs/voxceleb/run.sh --corpus demo --calibrate true $(DEMO)
 
+# A file's tests stay in one process, in order: they share what they made; the longest files come first (tests/conftest.py).
 test: lint
-	$(bin)/python -m pytest $(PYTEST)
+	$(bin)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # k2's tests import only what works with Python 3.9 and torch 1.13 (tests/k2 tells what).
 test-k2: $(if $(PYTHON39),$(K2_VENV)/.installed)

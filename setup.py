@@ -65,6 +65,7 @@ setup(
             *onnx,
             "build>=1.2",
             "pytest>=8",
+            "pytest-xdist>=3.7",
             "hypothesis>=6",
             "ruff>=0.6",
             "import-linter>=2",

@@ -29,7 +29,9 @@ def _lazy_modules_have_no_file() -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
     _lazy_modules_have_no_file()
-    return (yield)
+    result = yield
+    items.sort(key=lambda item: "recipe" not in item.keywords)  # minutes, and one process waits for all others
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)
