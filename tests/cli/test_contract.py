@@ -18,7 +18,6 @@ from svtk.cli.main import svtk
 MODULES = sorted(
     info.name for info in pkgutil.iter_modules(cli.__path__) if info.name != "main" and not info.name.startswith("_")
 )
-HEAVY = {"torch", "torchaudio", "lhotse", "numpy", "speechbrain", "transformers", "kaldiio", "scipy", "soundfile"}
 
 
 def test_there_are_verbs():
@@ -26,11 +25,17 @@ def test_there_are_verbs():
     assert svtk.list_commands(None) == [name.replace("_", "-") for name in MODULES]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_import_is_light(name):
-    program = f"import sys, svtk.cli.{name}; print(sorted({HEAVY} & set(sys.modules)))"
+def test_import_is_light():
+    """A verb's module, until it runs, imports nothing but the standard library, click, yaml and svtk."""
+    program = (
+        f"import importlib, sys\nfor name in {MODULES}:\n"
+        "    before = set(sys.modules)\n    importlib.import_module(f'svtk.cli.{name}')\n"
+        "    new = {module.partition('.')[0] for module in set(sys.modules) - before}\n"
+        "    heavy = sorted(new - set(sys.stdlib_module_names) - {'click', 'yaml', '_yaml', 'svtk'})\n"
+        "    if heavy:\n        print(name, *heavy)\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == ""
 
 
 def commands(example: str) -> list[list[str]]:

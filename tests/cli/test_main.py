@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -27,22 +26,15 @@ def test_help_lists_the_verbs():
 
 
 def test_help_imports_nothing_heavy():
+    """Nothing beyond what the start of Python itself brings, the standard library, click and yaml."""
     program = (
-        "import sys\nfrom svtk.cli.main import main\nsys.argv = ['svtk', '--help']\n"
+        "import sys\nbefore = set(sys.modules)\nfrom svtk.cli.main import main\nsys.argv = ['svtk', '--help']\n"
         "try:\n    main()\nexcept SystemExit as error:\n    assert error.code == 0, error.code\n"
-        "print(sorted({'torch', 'lhotse', 'numpy', 'speechbrain', 'transformers', 'kaldiio'} & set(sys.modules)))\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
+        "print(*new)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_help_is_quick():
-    def seconds() -> float:
-        start = time.perf_counter()
-        run("--help")
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 0.5
+    assert set(done.stdout.splitlines()[-1].split()) <= {"click", "yaml", "_yaml", "svtk"}
 
 
 def test_version():
