@@ -269,7 +269,7 @@ class TestStages:
         _, stderr = run_stage(where, 10, *options)
         assert commands(stderr) == ["report"] and snapshot(where) == before
         program, verb, *files = stderr.splitlines()[-1].split("two recordings of one speaker: ")[1].split()
-        assert verb == "verify" and all(Path(file).exists() for file in (ROOT / program, *files))
+        assert verb == "verify" and all(Path(file).exists() for file in (program, *files))  # as seen from here
         assert len({Path(file).parent for file in files[1:]}) == 1 and len(files) == 3
 
     def test_normalised_and_calibrated_scores(self, where, tmp_path):
