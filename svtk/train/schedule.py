@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,12 +18,24 @@ __all__ = ["learning_rate", "make_optimizer"]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], options: TrainOptions, *, sgd: bool, fused: bool) -> Optimizer:
-    """AdamW, or the SGD of a second phase, for those of *parameters* that learn; *fused* on a GPU."""
+    """AdamW, or the SGD of a second phase, for those of *parameters* that learn; *fused* on a GPU.
+
+    It stays so when it loads the state of one that was not: a run may go on on another device.
+    """
     learned = [parameter for parameter in parameters if parameter.requires_grad]
+    decay = options.weight_decay
     if sgd:
-        settings = {"lr": options.sgd.lr, "momentum": options.sgd.momentum, "weight_decay": options.weight_decay}
-        return torch.optim.SGD(learned, **settings, fused=fused)
-    return torch.optim.AdamW(learned, lr=options.lr, weight_decay=options.weight_decay, fused=fused)
+        optimizer = torch.optim.SGD(
+            learned, lr=options.sgd.lr, momentum=options.sgd.momentum, weight_decay=decay, fused=fused
+        )
+    else:
+        optimizer = torch.optim.AdamW(learned, lr=options.lr, weight_decay=decay, fused=fused)
+    optimizer.register_load_state_dict_pre_hook(partial(_keep_fused, fused))
+    return optimizer
+
+
+def _keep_fused(fused: bool, _: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, "param_groups": [{**group, "fused": fused} for group in state["param_groups"]]}
 
 
 def learning_rate(options: TrainOptions, state: TrainState, steps_per_epoch: int, epoch: int, step: int) -> float:

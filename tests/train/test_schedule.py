@@ -84,6 +84,21 @@ def test_the_optimisers():
     assert isinstance(make_optimizer(weight, options, sgd=False, fused=False), torch.optim.AdamW)
 
 
+@pytest.mark.parametrize("sgd", [False, True])
+def test_a_fused_optimiser_stays_fused(sgd):
+    """As on a GPU, when it goes on from a CPU's: only that leaves out, there, a gradient that is not finite."""
+    before, after = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    old = make_optimizer([before], TrainOptions(), sgd=sgd, fused=False)
+    new = make_optimizer([after], TrainOptions(), sgd=sgd, fused=True)
+    before.grad, after.grad = torch.full((3,), 0.5), torch.full((3,), 0.5)
+    old.step()
+    assert not before.equal(torch.ones(3))
+    new.load_state_dict(old.state_dict())
+    new.found_inf = torch.ones(())
+    new.step()
+    assert new.param_groups[0]["fused"] and after.equal(torch.ones(3))
+
+
 # In training
 
 SGD = ("max_epochs=4", "sgd.epochs=2", "sgd.lr=0.05", "schedule=cosine")
