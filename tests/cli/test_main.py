@@ -45,17 +45,17 @@ def test_version():
 @pytest.mark.parametrize(
     ("word", "nearest"), [("scor", "score"), ("compute_metrics", "compute-metrics"), ("main", None)]
 )
-def test_an_unknown_verb_is_wrong_usage(word, nearest):
-    done = run(word)
-    assert done.returncode == 2 and done.stdout == ""
+def test_an_unknown_verb_is_wrong_usage(svtk_main, word, nearest):
+    done = svtk_main(word)
+    assert done.code == 2 and done.stdout == ""
     assert f"no verb '{word}'" in done.stderr
     assert nearest is None or f"did you mean '{nearest}'?" in done.stderr
 
 
 @pytest.mark.parametrize("args", [["score"], ["score", "--nope"], ["--nope"], ["report", "--format", "pdf", "x"]])
-def test_wrong_usage_is_exit_2(args):
-    done = run(*args)
-    assert done.returncode == 2 and done.stdout == "" and "Error: " in done.stderr
+def test_wrong_usage_is_exit_2(svtk_main, args):
+    done = svtk_main(*args)
+    assert done.code == 2 and done.stdout == "" and "Error: " in done.stderr
 
 
 def test_a_failure_is_exit_1_and_one_error_line(tmp_path):

@@ -39,8 +39,9 @@ def test_score_files_and_streams_agree(place):
     assert (done.returncode, done.stdout, done.stderr) == (0, SCORES, "")
 
 
-def test_mean_is_an_option(place):
-    done = run("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-", cwd=place)
+def test_mean_is_an_option(svtk_main, place, monkeypatch):
+    monkeypatch.chdir(place)
+    done = svtk_main("score", "--mean=scp:e.scp", "trials", "scp:e.scp", "scp:e.scp", "-")
     rows = np.array([[1, 0], [3, 4], [0, -1], [0, -2]])
     rows = rows - rows.mean(axis=0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -48,10 +49,11 @@ def test_mean_is_an_option(place):
     assert [float(line.split()[2]) for line in done.stdout.splitlines()] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_missing_embedding_leaves_no_scores(place):
+def test_a_missing_embedding_leaves_no_scores(svtk_main, place, monkeypatch):
+    monkeypatch.chdir(place)
     (place / "trials").write_text(TRIALS + "a q target\nq a target\n")
-    done = run("score", "trials", "scp:e.scp", "scp:e.scp", "scores", cwd=place)
-    assert done.returncode == 1 and done.stdout == ""
+    done = svtk_main("score", "trials", "scp:e.scp", "scp:e.scp", "scores")
+    assert done.code == 1 and done.stdout == ""
     assert done.stderr == (
         "Error: trials:6: 1 enrolment key(s) are not in scp:e.scp; found 'q'. "
         "To mend: extract their embeddings, or leave their trials out with --missing skip\n"
@@ -59,17 +61,18 @@ def test_a_missing_embedding_leaves_no_scores(place):
     assert not list(place.glob("scores*"))
 
 
-def test_report(place):
+def test_report(svtk_main, place, monkeypatch):
+    monkeypatch.chdir(place)
     (place / "exp" / "teacher" / "eval_all").mkdir(parents=True)
     (place / "exp" / "teacher" / "eval_all" / "metrics.json").write_text('{"eer": 0.0425, "min_dcf": {"0.05": 0.3}}')
-    done = run("report", "exp", cwd=place)
-    assert done.returncode == 0 and done.stderr == ""
+    done = svtk_main("report", "exp")
+    assert done.code == 0 and done.stderr == ""
     assert done.stdout.splitlines()[2].split() == ["teacher", "all", "4.25", "0.300", "-", "-", "-", "-"]
-    done = run("report", "--format", "md", "--title", "Synthetic speech", "exp", cwd=place)
+    done = svtk_main("report", "--format", "md", "--title", "Synthetic speech", "exp")
     assert done.stdout.splitlines()[0] == "Synthetic speech"
     assert done.stdout.splitlines()[-1].startswith("| teacher | all    |  4.25 |")
-    done = run("report", "nowhere", cwd=place)
-    assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith("Error: nowhere: no such experiment")
+    done = svtk_main("report", "nowhere")
+    assert (done.code, done.stdout) == (1, "") and done.stderr.startswith("Error: nowhere: no such experiment")
 
 
 def test_scoring_needs_no_torch(place):
