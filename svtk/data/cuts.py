@@ -15,7 +15,7 @@ from lhotse import AudioSource, CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.serialization import deserialize_item
 
 from svtk.data import END_TOLERANCE, SAMPLE_RATE
-from svtk.data.agreement import agree_in_order, canonical
+from svtk.data.agreement import agree_in_order, is_as_said
 from svtk.data.audio import count_samples, is_pipe
 from svtk.data.manifest import MANIFEST, columns_of, is_current, manifest_blocks
 from svtk.data.speech_spans import read_speech
@@ -193,7 +193,7 @@ def _require_agreement(path: Path, utterances: Utterances) -> None:
     what = None
     for item in utterances:
         u = wanted.pop(item.utt, None)
-        if u is None or not _is_of(item, u):
+        if u is None or item.spk != u.spk or not is_as_said(item, u.wav, u.start, u.end):
             what = f"utterance {item.utt!r} is not in utt2spk, or not the same there"
             break
     if what is None and wanted:
@@ -201,12 +201,6 @@ def _require_agreement(path: Path, utterances: Utterances) -> None:
     if what is not None:
         mend = "remove it, it is made again; svtk validate-data tells all differences"
         raise DataError(f"the manifest is not that of the Kaldi files: {what}", path=path / MANIFEST, mend=mend)
-
-
-def _is_of(item: Located, u: Utterance) -> bool:
-    is_as_long = u.end is None or abs(item.num_samples / SAMPLE_RATE - (u.end - u.start)) <= 2 * END_TOLERANCE
-    is_there = is_as_long and item.start == round(u.start * SAMPLE_RATE)
-    return is_there and item.spk == u.spk and item.wav == canonical(u.wav)
 
 
 def _source(wav: str) -> tuple[str, str]:
