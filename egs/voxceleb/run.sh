@@ -35,6 +35,7 @@ num_valid_spks=    # speakers held out of training for validation [demo 8, folde
 num_valid_trials=  # validation trials, drawn in balance [voxceleb 20000; demo, folder: all pairs]
 cache_targets=auto # teacher targets: cached on disk (true) or computed while training (false) [voxceleb false]
 targets_max_gib=   # cache only as many as fit into so much disk; the others are computed while training
+shards=false       # training audio as tar files that are read from front to back (true), for slow disks: as much room again
 export=true        # the first student as ONNX, float32 and int8, and the speed of all systems (false: neither)
 seed=0             # seed of every random choice
 device=cpu         # cpu, cuda, cuda:1 ...
@@ -339,6 +340,8 @@ augment=()
 [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
 valid=(--valid "$data/valid" --valid-trials "$data/trials/valid")
 how=(--seed "$seed" --device "$device" "${hear[@]}")
+train=$data/train
+[ "$shards" = false ] || train=$data/train_shards
 launch=()
 [ "$ngpu $num_nodes" = "1 1" ] || launch=(run_distributed.sh --ngpu "$ngpu" --num-nodes "$num_nodes")
 
@@ -350,11 +353,17 @@ if runs 6; then
   [ "$lmft" = false ] || conf lmft > /dev/null
 fi
 
-if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and its targets (→ $exp/targets)"; then
+if stage 4 "teacher (${teacher:-from scratch}, $train → $exp/teacher) and its targets (→ $exp/targets)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
+  if [ "$shards" = true ]; then
+    sources=("$data/train/wav.scp")
+    [ "$vad" = none ] || sources+=("$data/train/vad.scp")
+    fresh "$train/cuts.jsonl.gz" "${sources[@]}" || $cpu_cmd "$exp/log/make_shards.log" \
+      svtk make-shards --seed "$seed" "$data/train" "$train"
+  fi
   config=$(conf teacher)
   $train_cmd "$exp/log/train_teacher.log" "${launch[@]}" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
-    "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/teacher"
+    "${valid[@]}" "${augment[@]}" "${how[@]}" "$train" "$exp/teacher"
   if [ "$cache_targets" = true ]; then
     config=$(conf "distill_${students[0]}")
     duration=$(conf_value crop_duration "$config" 3.0)  # of a training crop: shorter utterances are repeated
@@ -372,7 +381,7 @@ if stage 4 "teacher (${teacher:-from scratch}, $data/train → $exp/teacher) and
   fi
 fi
 
-if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
+if stage 5 "distill $student ($train, teacher → $exp/STUDENT)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   need 4 "$exp/teacher/model.safetensors"
   taught=(--teacher "$exp/teacher")
@@ -382,7 +391,7 @@ if stage 5 "distill $student ($data/train, teacher → $exp/STUDENT)"; then
   fi
   for name in "${students[@]}"; do
     config=$(conf "distill_$name")
-    $train_cmd "$exp/log/distill_$name.log" "${launch[@]}" svtk distill --config "$config" --train "$data/train" "${valid[@]}" \
+    $train_cmd "$exp/log/distill_$name.log" "${launch[@]}" svtk distill --config "$config" --train "$train" "${valid[@]}" \
       "${taught[@]}" "${augment[@]}" "${how[@]}" "$exp/$name"
   done
 fi
@@ -396,14 +405,14 @@ if stage 6 "another backend: $backend; large-margin fine-tuning: $lmft ($exp/STU
     config=$(conf "backend_$backend")
     name=${students[0]}_$backend
     $train_cmd "$exp/log/train_backend_$name.log" "${launch[@]}" svtk train-backend --config "$config" --student "$exp/${students[0]}" \
-      "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/$name"
+      "${valid[@]}" "${augment[@]}" "${how[@]}" "$train" "$exp/$name"
   fi
   if [ "$lmft" = true ]; then
     config=$(conf lmft)
     for name in "${students[@]}"; do
       need 5 "$exp/$name/model.safetensors"
       $train_cmd "$exp/log/fine_tune_$name.log" "${launch[@]}" svtk fine-tune --config "$config" --model "$exp/$name" \
-        "${valid[@]}" "${augment[@]}" "${how[@]}" "$data/train" "$exp/${name}_lmft"
+        "${valid[@]}" "${augment[@]}" "${how[@]}" "$train" "$exp/${name}_lmft"
     done
   fi
 fi

@@ -140,6 +140,18 @@ class TestStages:
         log = (tmp_path / "log/distill_sv_mixer.log").read_text()
         assert "9 utterances" in log and (tmp_path / "sv_mixer/model.safetensors").exists()
 
+    def test_4_and_5_from_shards(self, where, tmp_path):
+        """Made once; the targets are still those of the utterances, wherever their audio lies."""
+        some = ["--exp", str(tmp_path), "--student", "sv_mixer", "--shards", "true"]
+        try:
+            assert commands(run_stage(where, 4, *some)[1]) == ["make-shards", "train-teacher", "extract-targets"]
+            assert commands(run_stage(where, 4, *some)[1]) == ["train-teacher"]
+            run_stage(where, 5, *some)
+        finally:
+            shutil.rmtree(where / "data/train_shards", ignore_errors=True)
+        note = (tmp_path / "sv_mixer/run.yaml").read_text()
+        assert "data/train_shards" in note and (tmp_path / "sv_mixer/model.safetensors").exists()
+
     def test_5_a_killed_distillation_resumes(self, where):
         process = start(command(where, "--stage", "5", "--stop-stage", "5"), start_new_session=True)
         checkpoints = where / "exp/sv_mixer/checkpoints"
