@@ -77,12 +77,18 @@ $(bin)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first, alone: then nothing that follows can choose another build of it.
+define install
+@echo "Installing the pinned dependencies into $(VENV) (a few minutes the first time) ..." >&2
+$(pip) torch
+$(pip) -e '.[$(extras)]'
+endef
+
+$(VENV)/.installed-demo: extras := demo,report
 $(VENV)/.installed-demo: $(pins) | $(bin)/python
-	@echo "Installing the pinned dependencies into $(VENV) (a few minutes the first time) ..." >&2
-	$(pip) torch
-	$(pip) -e '.[demo,report]'
+	$(install)
 	@touch $@
 
-$(VENV)/.installed-test: $(pins) $(VENV)/.installed-demo | $(bin)/python
-	$(pip) -e '.[demo,report,test,docs]'
-	@touch $@
+$(VENV)/.installed-test: extras := demo,report,test,docs
+$(VENV)/.installed-test: $(pins) | $(bin)/python
+	$(install)
+	@touch $(VENV)/.installed-demo $@
