@@ -6,9 +6,7 @@ from svtk.cli._options import existing_dir, no_pipes_option, seed_option
 from svtk.cli._provenance import audio_source, provenance_of
 
 
-@click.command(
-    epilog="\b\nExample:\n  svtk make-shards data/train data/train_shards\n  svtk distill --train data/train_shards ..."
-)
+@click.command(epilog="\b\nExample:\n  svtk make-shards data/train data/train_shards")
 @click.option(
     "--utterances-per-shard",
     "per_shard",
