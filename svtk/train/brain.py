@@ -238,10 +238,10 @@ class SpeakerBrain(sb.Brain):
                 super().fit(*args, **kwargs)
         except Terminated:
             self.log.close()
-            place = self.state.epoch + 1, self.state.step
-            log.warning(
-                "ended by SIGTERM in epoch %d, saved after step %d: the same command goes on from there", *place
-            )
+            if parallel.is_main():
+                place = self.state.epoch + 1, self.state.step
+                how = "ended by SIGTERM in epoch %d, saved after step %d: the same command goes on from there"
+                log.warning(how, *place)
             raise
 
     def _fit_train(self, train_set: DataLoader, epoch: int, enable: bool) -> None:
