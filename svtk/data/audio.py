@@ -121,13 +121,20 @@ def open_audio(wav: str | WavEntry, utt: str | None = None) -> Iterator[soundfil
     Raises:
         AudioError: it cannot be opened, a command fails or is refused; also for what goes wrong in the block.
     """
-    try:
+    with _troubles_told(wav, utt):
         with soundfile.SoundFile(_encoded(wav)) as sound:
             if sound.frames < _UNKNOWN:
                 yield sound
                 return
         with soundfile.SoundFile(_decoded(wav)) as sound:
             yield sound
+
+
+@contextlib.contextmanager
+def _troubles_told(wav: str | WavEntry, utt: str | None) -> Iterator[None]:
+    """Turn whatever goes wrong in reading *wav* into an AudioError."""
+    try:
+        yield
     except AudioError:
         raise
     except DataError as error:  # of a pipe or an archive
@@ -136,7 +143,7 @@ def open_audio(wav: str | WavEntry, utt: str | None = None) -> Iterator[soundfil
     except (OSError, RuntimeError, TypeError) as error:
         what = f"cannot read audio{_of(utt)}"
         found = getattr(error, "error_string", str(error)).rstrip(".")  # libsndfile's words alone
-        if isinstance(wav, str) and not is_pipe(wav) and not os.path.exists(wav):
+        if isinstance(wav, str) and not (is_pipe(wav) or _is_in_archive(wav) or os.path.exists(wav)):
             found = "no such file"
         raise AudioError(what, path=wav, found=found, mend="check or remove the file") from error
 
@@ -160,18 +167,19 @@ def _decoded(wav: str | WavEntry) -> io.BytesIO:
     return whole
 
 
-def encoded_audio(wav: str) -> WavEntry | None:
+def encoded_audio(wav: str | WavEntry, utt: str | None = None) -> WavEntry | None:
     """A recording as it is encoded, or None where its header does not tell its length.
 
     Raises:
-        DataError, OSError, RuntimeError: it cannot be read; :func:`open_audio` tells more.
+        AudioError: as :func:`open_audio`.
     """
-    source = _encoded(wav)
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            source = io.BytesIO(file.read())
-    with soundfile.SoundFile(source) as sound:
-        return WavEntry(source.getvalue(), wav) if sound.frames < _UNKNOWN else None
+    with _troubles_told(wav, utt):
+        source = _encoded(wav)
+        if isinstance(source, str):
+            with open(source, "rb") as file:
+                source = io.BytesIO(file.read())
+        with soundfile.SoundFile(source) as sound:
+            return WavEntry(source.getvalue(), os.fspath(wav)) if sound.frames < _UNKNOWN else None
 
 
 def _of(utt: str | None) -> str:

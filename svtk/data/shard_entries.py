@@ -36,11 +36,15 @@ def read_from_shard(wav: str) -> bytes:
     """What lies at ``path.tar:offset``, whole.
 
     Raises:
-        DataError: no entry of a tar file begins there, or the file ends within it.
+        DataError: the shard cannot be opened, no entry of a tar file begins there, or the file ends within it.
         OSError: the shard cannot be read.
     """
     path, offset = _IN_SHARD.fullmatch(wav).groups()
-    file, start = open_shard(path), int(offset)
+    try:
+        file, start = open_shard(path), int(offset)
+    except OSError as error:
+        mend = f"put {path!r} back; where the shards were moved, run svtk make-shards into their directory again"
+        raise DataError(f"cannot open the shard: {error.strerror}", path=wav, mend=mend) from error
     header = os.pread(file.fileno(), HEADER, start - HEADER) if start >= HEADER else b""
     if len(header) == HEADER:
         try:

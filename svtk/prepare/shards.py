@@ -17,12 +17,12 @@ import numpy as np
 import soundfile
 
 from svtk.data import SAMPLE_RATE
-from svtk.data.audio import encoded_audio, open_audio, read_audio
+from svtk.data.audio import encoded_audio, is_pipe, open_audio, read_audio
 from svtk.data.cuts import load_utterances, write_cuts
 from svtk.data.shard_entries import HEADER
 from svtk.data.utterances import Located, Utterances
 from svtk.errors import AudioError, DataError
-from svtk.fingerprint import sha256_of_json, sha256_of_named
+from svtk.fingerprint import sha256_of_named
 from svtk.kaldi.datadir import Utterance, write_data_dir
 from svtk.kaldi.text import write_text
 from svtk.progress import progress
@@ -87,10 +87,10 @@ def _claim(root: Path, items: Utterances, per_shard: int, seed: int) -> None:
     if note.exists():
         try:
             known = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError("damaged", path=note, mend="remove the directory, and make the shards again") from error
-        if sha256_of_json(known) != sha256_of_json(plan):
             differing = [key for key in plan if known.get(key) != plan[key]]
+        except (ValueError, AttributeError) as error:  # no JSON, or no object
+            raise DataError("damaged", path=note, mend="remove the directory, and make the shards again") from error
+        if differing:
             raise DataError(
                 "the directory holds other shards",
                 path=root,
@@ -98,7 +98,8 @@ def _claim(root: Path, items: Utterances, per_shard: int, seed: int) -> None:
                 mend="choose another directory, or remove this one to start afresh",
             )
     elif (root / "wav.scp").exists():
-        raise DataError("the directory holds a data directory that is not made of shards", path=root)
+        what = "the directory holds a data directory that is not made of shards"
+        raise DataError(what, path=root, mend="choose another directory")
     (root / "shards").mkdir(parents=True, exist_ok=True)
     write_text(note, [json.dumps(plan, indent=1)])
 
@@ -108,7 +109,7 @@ def _read_index(path: Path) -> list[int] | None:
     try:
         index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         return index["offsets"] if path.stat().st_size == index["bytes"] else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -172,10 +173,11 @@ def _in_turn(pool: ThreadPoolExecutor, items: list[Located]) -> Iterator[tuple[s
 
 def _stored(item: Located) -> tuple[str, bytes]:
     """An utterance as it lies in a shard: extension and bytes."""
-    with open_audio(item.wav, item.utt) as sound:
+    wav = (encoded_audio(item.wav, item.utt) if is_pipe(item.wav) else None) or item.wav  # a command runs once
+    with open_audio(wav, item.utt) as sound:
         is_whole, form = item.start == 0 and sound.frames == item.num_samples, sound.format
-    whole = encoded_audio(item.wav) if is_whole and form in _EXTENSIONS else None
-    samples = read_audio(whole or item.wav, item.start, item.num_samples, item.utt)  # it can be decoded to its end
+    whole = encoded_audio(wav, item.utt) if is_whole and form in _EXTENSIONS else None
+    samples = read_audio(whole or wav, item.start, item.num_samples, item.utt)  # it can be decoded to its end
     if len(samples) < item.num_samples:
         raise AudioError(
             f"audio of {item.utt!r} is shorter than the data directory says",
