@@ -15,6 +15,8 @@ from svtk.data.utterances import Utterances
 
 __all__ = ["ShardReadahead", "Shards"]
 
+_TOLD = 1 << 17  # bytes: Linux reads no more of what it is told at a time, on many disks
+
 
 class Shards:
     """How N utterances lie in shards.
@@ -86,7 +88,8 @@ class ShardReadahead:
         for first, last in zip([0, *edges], [*(edges - 1), len(places) - 1], strict=True):
             try:
                 file = open_shard(self._shards.paths[shards[first]])
-                size = int(offsets[last] - offsets[first]) + (1 << 20)  # the last one's own length is not known
-                os.posix_fadvise(file.fileno(), int(offsets[first]) - HEADER, size, os.POSIX_FADV_WILLNEED)
+                end = int(offsets[last]) + (1 << 20)  # the last one's own length is not known
+                for begin in range(int(offsets[first]) - HEADER, end, _TOLD):
+                    os.posix_fadvise(file.fileno(), begin, min(_TOLD, end - begin), os.POSIX_FADV_WILLNEED)
             except (OSError, AttributeError):  # no such file, of which reading will tell; or no such call
                 return

@@ -250,8 +250,8 @@ class Run:
         size = len(dataset), len(dataset.speakers), len(batches), parallel.world_size()
         log.info("%d utterances of %d speakers, %d steps an epoch, %d process(es)", *size)
         if start is not None and not brain.has_checkpoint:
-            in_order = DataLoader(dataset, batch_size=batches.batch_size, **loading)
-            start(loss, model, in_order, dataset.speakers)
+            all_crops = DataLoader(dataset, batches.batch_size, sampler=dataset.order().tolist(), **loading)
+            start(loss, model, all_crops, dataset.speakers)
         loading["persistent_workers"] = options.num_workers > 0
         brain.fit(brain.epochs(), DataLoader(dataset, batch_sampler=brain.sampler, **loading))
         eer = brain.finish()

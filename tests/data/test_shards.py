@@ -75,7 +75,8 @@ def test_reading_ahead_tells_each_byte_once(monkeypatch):
             assert any(fd == name and start <= offset < end for fd, start, end in told)
     assert sorted({fd for fd, *_ in told}) == list(range(20))
     begins = [(fd, start) for fd, start, _ in told]
-    assert len({*begins}) == len(begins) and len(told) < 120
+    assert len({*begins}) == len(begins)
+    assert max(end - start for _, start, end in told) <= 128 * 1024  # more than that Linux may leave out
 
 
 def test_crops_are_those_from_files(corpus, shard_dir):
@@ -115,7 +116,7 @@ def test_a_damaged_shard(shard_dir, tmp_path):
         shard.write_bytes(found((shard_dir / "shards" / "000000.tar").read_bytes()))
         with pytest.raises(AudioError, match=f"{name}.tar:512: cannot read audio of 'u': {message}.*make-shards again"):
             read_audio(f"{shard}:512", utt="u")
-    with pytest.raises(AudioError, match="gone.tar:512: cannot read audio; found no such file"):
+    with pytest.raises(AudioError, match="gone.tar:512: .*cannot open the shard: No such file.*moved, run svtk make"):
         read_audio(f"{tmp_path}/gone.tar:512")
     with pytest.raises(AudioError, match="no entry of a shard begins"):
         read_audio(f"{shard_dir}/shards/000000.tar:1000")
