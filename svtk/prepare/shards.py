@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from svtk.data import SAMPLE_RATE
+from svtk.data import END_TOLERANCE, SAMPLE_RATE
 from svtk.data.audio import encoded_audio, is_pipe, open_audio, read_audio
 from svtk.data.cuts import load_utterances, write_cuts
 from svtk.data.shard_entries import HEADER
@@ -50,7 +50,7 @@ def make_shards(data_dir: str, shard_dir: str, *, per_shard: int = 1000, seed: i
 
     Raises:
         DataError: the data directory is wrong, the directory holds shards of other data, or there is no room.
-        AudioError: audio that is unreadable, or shorter than the data directory says.
+        AudioError: audio that is unreadable, or more than END_TOLERANCE shorter than the data directory says.
     """
     items, root = load_utterances(data_dir), Path(os.path.abspath(shard_dir))
     if root == Path(os.path.abspath(data_dir)):
@@ -60,16 +60,16 @@ def make_shards(data_dir: str, shard_dir: str, *, per_shard: int = 1000, seed: i
     shards = [order[first : first + per_shard] for first in range(0, len(order), per_shard)]
     paths = [root / "shards" / f"{number:06d}.tar" for number in range(len(shards))]
     found = [_read_index(path) for path in paths]
-    if left := [number for number, offsets in enumerate(found) if offsets is None]:
+    if left := [number for number, entries in enumerate(found) if entries is None]:
         log.info("shards: %d to write, %d are there", len(left), len(shards) - len(left))
         _require_room(root, items, np.concatenate([shards[number] for number in left]))
         with ThreadPoolExecutor(_READERS) as pool:
             for number in progress(left, "shards", unit="shard"):
                 found[number] = _write_shard(paths[number], [items[index] for index in shards[number]], pool)
     utterances = [
-        Utterance(item.utt, item.spk, f"{path}:{offset}", item.utt, duration=item.num_samples / SAMPLE_RATE)
-        for path, places, offsets in zip(paths, shards, found, strict=True)
-        for item, offset in zip((items[index] for index in places), offsets, strict=True)
+        Utterance(item.utt, item.spk, f"{path}:{offset}", item.utt, duration=num_samples / SAMPLE_RATE)
+        for path, places, entries in zip(paths, shards, found, strict=True)
+        for item, (offset, num_samples) in zip((items[index] for index in places), entries, strict=True)
     ]
     write_data_dir(root, utterances)
     for name in _COPIED:
@@ -104,11 +104,11 @@ def _claim(root: Path, items: Utterances, per_shard: int, seed: int) -> None:
     write_text(note, [json.dumps(plan, indent=1)])
 
 
-def _read_index(path: Path) -> list[int] | None:
-    """The offsets in a shard that is there and whole, in its order."""
+def _read_index(path: Path) -> list[tuple[int, int]] | None:
+    """What :func:`_write_shard` returned of a shard that is there and whole."""
     try:
         index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return index["offsets"] if path.stat().st_size == index["bytes"] else None
+        return index["entries"] if path.stat().st_size == index["bytes"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -135,32 +135,36 @@ def _require_room(root: Path, items: Utterances, left: np.ndarray) -> None:
 def _size(item: Located) -> int:
     size = 2 * item.num_samples
     if item.start == 0 and os.path.exists(item.wav):
-        size = os.path.getsize(item.wav)
+        size = min(os.path.getsize(item.wav), 2 * size)  # it may be the first segment of many
     return size + 2 * HEADER
 
 
-def _write_shard(path: Path, items: list[Located], pool: ThreadPoolExecutor) -> list[int]:
-    """Write a shard and its index, each by rename, the index last; returns the offsets."""
-    part, offsets = path.with_suffix(".tar.part"), []
+def _write_shard(path: Path, items: list[Located], pool: ThreadPoolExecutor) -> list[tuple[int, int]]:
+    """Write a shard and its index, each by rename, the index last.
+
+    Returns:
+        offset and number of samples of each utterance, in the order of *items*.
+    """
+    part, entries = path.with_suffix(".tar.part"), []
     try:
         with tarfile.open(part, "w", format=tarfile.GNU_FORMAT) as tar:
-            for item, (extension, data) in zip(items, _in_turn(pool, items), strict=True):
+            for item, (extension, data, num_samples) in zip(items, _in_turn(pool, items), strict=True):
                 info = tarfile.TarInfo(f"{item.utt}.{extension}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-                offsets.append(tar.offset - -(-len(data) // HEADER) * HEADER)
+                entries.append((tar.offset - -(-len(data) // HEADER) * HEADER, num_samples))
         size = part.stat().st_size
         os.replace(part, path)
-        write_text(path.with_suffix(".json"), [json.dumps({"bytes": size, "offsets": offsets})])
+        write_text(path.with_suffix(".json"), [json.dumps({"bytes": size, "entries": entries})])
     except OSError as error:
         mend = "make room, and run again: finished shards are kept"
         raise DataError(f"cannot write: {error.strerror}", path=path, mend=mend) from error
     finally:
         part.unlink(missing_ok=True)
-    return offsets
+    return entries
 
 
-def _in_turn(pool: ThreadPoolExecutor, items: list[Located]) -> Iterator[tuple[str, bytes]]:
+def _in_turn(pool: ThreadPoolExecutor, items: list[Located]) -> Iterator[tuple[str, bytes, int]]:
     """:func:`_stored` of *items* in their order, some read ahead."""
     rest, ahead = iter(items), []
     for item in islice(rest, 2 * _READERS):
@@ -171,26 +175,26 @@ def _in_turn(pool: ThreadPoolExecutor, items: list[Located]) -> Iterator[tuple[s
             ahead.append(pool.submit(_stored, item))
 
 
-def _stored(item: Located) -> tuple[str, bytes]:
-    """An utterance as it lies in a shard: extension and bytes."""
+def _stored(item: Located) -> tuple[str, bytes, int]:
+    """An utterance as it lies in a shard: extension, bytes and number of samples."""
     wav = (encoded_audio(item.wav, item.utt) if is_pipe(item.wav) else None) or item.wav  # a command runs once
     with open_audio(wav, item.utt) as sound:
-        is_whole, form = item.start == 0 and sound.frames == item.num_samples, sound.format
+        is_whole, form = item.start == 0 and sound.frames <= item.num_samples, sound.format
     whole = encoded_audio(wav, item.utt) if is_whole and form in _EXTENSIONS else None
     samples = read_audio(whole or wav, item.start, item.num_samples, item.utt)  # it can be decoded to its end
-    if len(samples) < item.num_samples:
+    if len(samples) < item.num_samples - round(END_TOLERANCE * SAMPLE_RATE):  # Kaldi's utt2dur is rounded
         raise AudioError(
             f"audio of {item.utt!r} is shorter than the data directory says",
             path=item.wav,
             found=f"{len(samples)} samples",
             expected=f"{item.num_samples}",
-            mend="copy the file again; or see svtk validate-data --check-audio",
+            mend="copy the file again; or see svtk validate-data --check-audio, svtk fix-data",
         )
     if whole is not None:
-        return _EXTENSIONS[form], whole.data
+        return _EXTENSIONS[form], whole.data, len(samples)
     numbers, file = np.round(samples * 32768), io.BytesIO()
     if np.array_equal(numbers / 32768, samples) and np.abs(numbers + 0.5).max() < 32768:
         soundfile.write(file, numbers.astype(np.int16), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-        return "flac", file.getvalue()
+        return "flac", file.getvalue(), len(samples)
     soundfile.write(file, samples, SAMPLE_RATE, format="WAV", subtype="FLOAT")
-    return "wav", file.getvalue()
+    return "wav", file.getvalue(), len(samples)

@@ -174,6 +174,21 @@ def test_a_full_disk(data_dir, tmp_path, monkeypatch):
     assert not list((tmp_path / "shards").rglob("*.part"))
 
 
+def test_a_pipe_whose_length_is_rounded_up(data_dir, tmp_path):
+    """As in an utt2dur of Kaldi's, of six digits."""
+    lines = [f"{utt} cat '{tmp_path}/wav/{utt}.flac' |\n" for utt in ("a-2", "c-2")]  # of 8001 and 8005 samples
+    (data_dir / "wav.scp").write_text("".join(lines))
+    (data_dir / "utt2spk").write_text("a-2 a\nc-2 c\n")
+    (data_dir / "utt2dur").write_text("a-2 0.501\nc-2 0.501\n")
+    (data_dir / "spk2utt").unlink()
+    (data_dir / "spk2gender").unlink()
+    make_shards(data_dir, tmp_path / "shards")
+    assert {utt: len(wav) for utt, wav in heard(tmp_path / "shards").items()} == {"a-2": 8001, "c-2": 8005}
+    with tarfile.open(tars(tmp_path / "shards")[0]) as tar:
+        assert tar.extractfile("a-2.flac").read() == (tmp_path / "wav" / "a-2.flac").read_bytes()
+    assert not validate_data(tmp_path / "shards", check_audio=True).problems
+
+
 def test_audio_that_became_shorter(data_dir, tmp_path):
     load_utterances(data_dir)
     soundfile.write(tmp_path / "wav" / "a-1.wav", np.zeros(7000), 16000)
