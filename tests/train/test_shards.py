@@ -12,6 +12,8 @@ from svtk.errors import ConfigError
 from svtk.prepare.shards import make_shards
 from svtk.train.options import FrozenEncoderOptions
 
+SPEEDS = ("augment.speed.factors=[0.9,1.1]", "augment.speed.new_speakers=true")
+
 
 @pytest.fixture(scope="module")
 def shard_dir(corpus, tmp_path_factory):
@@ -25,9 +27,9 @@ class Stop(Exception):
 
 
 def test_stopped_within_an_epoch_and_resumed(distil, shard_dir, tmp_path, monkeypatch, stop_at):
-    """With processes that load data and read ahead, and without; at the exact step; twice."""
-    settings = ("shuffle_buffer=3", "num_workers=1")
-    distil(tmp_path / "whole", *settings, train_dir=shard_dir)
+    """With processes that load data and read ahead, and without; at the exact step; twice; at other speeds, too."""
+    settings = ("shuffle_buffer=3", *SPEEDS)
+    distil(tmp_path / "whole", *settings, "num_workers=1", train_dir=shard_dir)
 
     def stop():
         raise Stop
@@ -35,15 +37,26 @@ def test_stopped_within_an_epoch_and_resumed(distil, shard_dir, tmp_path, monkey
     for epoch, step, workers in ((1, 3, 0), (2, 2, 1)):
         stop_at(epoch, step, stop)
         with pytest.raises(Stop):
-            distil(tmp_path / "m", settings[0], f"num_workers={workers}", train_dir=shard_dir, checkpoint_steps=1)
+            distil(tmp_path / "m", *settings, f"num_workers={workers}", train_dir=shard_dir, checkpoint_steps=1)
         monkeypatch.undo()
-    distil(tmp_path / "m", *settings, train_dir=shard_dir)
+    distil(tmp_path / "m", *settings, "num_workers=1", train_dir=shard_dir)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "m")]
     assert weights[0] == weights[1]
 
 
+def test_two_processes_learn_what_one_does(distil, shard_dir, together, tmp_path, history):
+    settings = (
+        *("backend={name: linear, embedding_dim: 6}", "student.dropout=0", "frontend.dropout=0", "batch_size=8"),
+        *("kd_losses=[{name: hidden_mse}, {name: distilhubert, teacher_layers: [1, 2]}]", "shuffle_buffer=4", *SPEEDS),
+    )
+    distil(tmp_path / "one", *settings, train_dir=shard_dir)
+    assert together(lambda: distil(tmp_path / "two", *settings, "num_workers=1", train_dir=shard_dir)) == [0, 0]
+    losses = [[record["loss"] for record in history(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_another_speed_is_another_speaker(distil, tmp_path):
-    distil(tmp_path / "m", "augment.speed.factors=[0.9,1.1]", "augment.speed.new_speakers=true", "num_workers=1")
+    distil(tmp_path / "m", *SPEEDS, "num_workers=1")
     with safe_open(tmp_path / "m/classifier.safetensors", framework="pt") as file:
         speakers = json.loads(file.metadata()["speakers"])
     assert len(speakers) == 12 and speakers[4:9] == ["s0-sp0.9", "s1-sp0.9", "s2-sp0.9", "s3-sp0.9", "s0-sp1.1"]
