@@ -356,7 +356,7 @@ fi
 if stage 4 "teacher (${teacher:-from scratch}, $train → $exp/teacher) and its targets (→ $exp/targets)"; then
   need 1 "$data"/{train,valid}/wav.scp "$data/trials/valid"
   if [ "$shards" = true ]; then
-    sources=("$data/train/wav.scp")
+    sources=("$data/train/wav.scp" "$data/train/utt2spk")
     [ "$vad" = none ] || sources+=("$data/train/vad.scp")
     fresh "$train/cuts.jsonl.gz" "${sources[@]}" || $cpu_cmd "$exp/log/make_shards.log" \
       svtk make-shards --seed "$seed" "$data/train" "$train"
