@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,11 @@ def test_a_damaged_shard(shard_dir, tmp_path):
         read_audio(f"{tmp_path}/gone.tar:512")
     with pytest.raises(AudioError, match="no entry of a shard begins"):
         read_audio(f"{shard_dir}/shards/000000.tar:1000")
+
+
+def test_a_shard_of_what_is_no_audio(tmp_path):
+    (tmp_path / "u.wav").write_bytes(b"x" * 1000)
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(tmp_path / "u.wav", "u.wav")
+    with pytest.raises(AudioError, match="0.tar:512: cannot read audio; found Format not recognised"):
+        read_audio(f"{tmp_path}/0.tar:512")
