@@ -1,4 +1,4 @@
-# make demo | make test | make test-k2 | make docs | make dist | make clean | make help
+# make demo | make test | make setup | make test-k2 | make docs | make dist | make clean | make help
 #
 # PYTHON     the Python (3.11 or newer: what the pins need) that makes the virtual environment
 # VENV       where the virtual environment lives
@@ -24,16 +24,19 @@ bin := $(VENV)/bin
 pins := setup.py pyproject.toml constraints.txt
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: help demo test test-k2 lint docs dist clean
+.PHONY: help setup demo test test-k2 lint docs dist clean
 
 help:
 	@echo "make demo    install into $(VENV), then run the whole recipe on a small synthetic corpus; ends with a table"
 	@echo "make test    install into $(VENV), then run ruff, import-linter, shellcheck, yamllint and all tests"
+	@echo "make setup   install into $(VENV), and no more"
 	@echo "make test-k2 install k2 with Python 3.9 into $(K2_VENV), then run the tests that k2 and torch decode alike"
 	@echo "make lint    ruff, import-linter, shellcheck and yamllint only"
 	@echo "make docs    build the documentation into site/; open site/index.html"
 	@echo "make dist    build the source archive and the wheel into dist/"
 	@echo "make clean   remove what the recipe and the tests made; the environment stays (remove $(VENV) by hand)"
+
+setup: $(VENV)/.installed-demo
 
 demo: $(VENV)/.installed-demo
 	egs/voxceleb/run.sh --corpus demo --calibrate true $(DEMO)

@@ -33,7 +33,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     cmdclass={"build_py": BuildWithConfigurations},
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["svtk", "svtk.*"]),
     package_data={"svtk.score.report": ["page.*"], "svtk.models": ["name_maps/*.yaml"]},
     install_requires=[

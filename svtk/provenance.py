@@ -97,7 +97,7 @@ def stamp(path: str | os.PathLike) -> dict[str, Any] | None:
     if not stat.S_ISREG(found.st_mode):
         return None
     seconds, nanoseconds = divmod(found.st_mtime_ns, 10**9)
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return {"bytes": found.st_size, "modified": f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z"}
 
 
@@ -259,7 +259,7 @@ def this_run(inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     return {
         "command": ["svtk", *sys.argv[1:]],
         "directory": os.getcwd(),
-        "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
+        "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
         "svtk": {"version": __version__, "revision": _revision(_ROOT.parent), "source_sha256": _source_sha256()},
         "versions": _versions(),
         "platform": _platform(),
