@@ -27,7 +27,8 @@ if [ "$num_nodes" -gt 1 ]; then
   if [ -z "$master" ]; then
     [ -n "${SLURM_JOB_ID:-}" ] \
       || die "several machines need a Slurm job, or --master HOST:PORT. To mend: sbatch or salloc --nodes $num_nodes"
-    master=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 10000))
+    nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")  # whole: cut short by head, it may end by SIGPIPE
+    master=${nodes%%$'\n'*}:$((20000 + SLURM_JOB_ID % 10000))
     everywhere=(srun --nodes "$num_nodes" --ntasks "$num_nodes" --ntasks-per-node 1 --kill-on-bad-exit=1)
     [ -z "${SLURM_CPUS_PER_TASK:-}" ] || everywhere+=(--cpus-per-task "$SLURM_CPUS_PER_TASK")
   fi

@@ -39,7 +39,7 @@ def run(*words, **environment):
 def test_two_nodes_of_slurm(corpus, tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho localhost\necho other\n")):
+    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/bash\necho localhost\nsleep 0.2\necho other\n")):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
