@@ -25,6 +25,7 @@ from svtk.data import FRAME, SAMPLE_RATE
 from svtk.errors import ModelError
 from svtk.models.import_names import NameMap, Renamed, Report, fit, load_name_map, rename
 from svtk.models.speaker_model import StudentSpec, build_model, save_model
+from svtk.weights import open_to_umask
 
 __all__ = ["Imported", "import_checkpoint"]
 
@@ -213,6 +214,7 @@ def _save_wavlm(
     _require_all(report, told, path)
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
     model.save_pretrained(directory)
+    open_to_umask(directory)
     save_feature_extractor(str(directory), normalize)
 
 

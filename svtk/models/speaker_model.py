@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from svtk import onednn
@@ -26,6 +26,7 @@ from svtk.data import FRAME, SAMPLE_RATE
 from svtk.errors import ConfigError, ModelError
 from svtk.onednn import Precision
 from svtk.registry import configure
+from svtk.weights import save_tensors
 
 __all__ = [
     "ModelConfig",
@@ -370,6 +371,4 @@ def save_model(model: SpeakerModel, directory: str | os.PathLike) -> None:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_yaml(dataclasses.asdict(model.config), directory / "config.yaml")
-    part = directory / "model.safetensors.part"
-    save_file({key: value.detach().cpu().contiguous() for key, value in _own_state(model).items()}, part)
-    os.replace(part, directory / "model.safetensors")
+    save_tensors(_own_state(model), directory / "model.safetensors")

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transformers
+from svtk.weights import open_to_umask
 
 __all__ = ["Config", "Wav2Vec2Teacher", "open_lobe", "save_feature_extractor"]
 
@@ -76,6 +77,7 @@ class Wav2Vec2Teacher(Teacher):
 
     def save_pretrained(self, directory: str) -> None:
         self.lobe.model.save_pretrained(directory)
+        open_to_umask(directory)
         self.lobe.feature_extractor.save_pretrained(directory)
 
 

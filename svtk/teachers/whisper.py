@@ -23,6 +23,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from svtk.data import FRAME
 from svtk.data.features import LogMel
 from svtk.teachers._base import Teacher, cannot_load, check_loaded, quiet_transformers
+from svtk.weights import open_to_umask
 
 __all__ = ["Config", "WhisperTeacher", "build"]
 
@@ -87,6 +88,7 @@ class WhisperTeacher(Teacher):
 
     def save_pretrained(self, directory: str) -> None:
         self.encoder.save_pretrained(directory)
+        open_to_umask(directory)
         WhisperFeatureExtractor(feature_size=self.encoder.config.num_mel_bins).save_pretrained(directory)
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from svtk.data.crops import Batch
@@ -22,6 +20,7 @@ from svtk.errors import SvtkError
 from svtk.losses._classifier import CosineClassifier
 from svtk.models.speaker_model import SpeakerModel
 from svtk.progress import progress
+from svtk.weights import save_tensors
 
 __all__ = ["mean_embeddings", "save_classifier", "start_classifier"]
 
@@ -32,10 +31,7 @@ _FILE = "classifier.safetensors"
 
 def save_classifier(sv_loss: nn.Module, speakers: Sequence[str], directory: Path) -> None:
     """Write the learned parts of *sv_loss* over *speakers* to ``classifier.safetensors``, by rename."""
-    part = directory / f"{_FILE}.part"
-    state = {key: value.detach().cpu().contiguous() for key, value in sv_loss.state_dict().items()}
-    save_file(state, part, metadata={"speakers": json.dumps(list(speakers))})
-    os.replace(part, directory / _FILE)
+    save_tensors(sv_loss.state_dict(), directory / _FILE, {"speakers": json.dumps(list(speakers))})
 
 
 def start_classifier(

@@ -88,11 +88,11 @@ def together(device: str) -> Iterator[None]:
 
 
 def in_all_processes(train: Callable[..., None]) -> Callable[..., None]:
-    """A training verb, ``train(mapping, run, ...)``, as the block of :func:`together`."""
+    """A training verb, ``train(mapping, run, ...)``, as the block of :func:`together`, alone in its MODEL_DIR."""
 
     @functools.wraps(train)
     def wrapped(mapping: Any, run: Any, **words: Any) -> None:
-        with together(run.device):
+        with together(run.device), run.alone():
             train(mapping, run, **words)
 
     return wrapped

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from svtk.registry import Component
 from svtk.train import parallel
 from svtk.train.brain import Checkpoints, SpeakerBrain
 from svtk.train.classifier import save_classifier
+from svtk.train.directory_lock import DirectoryLock
 from svtk.train.hidden_cache import cache_hidden
 from svtk.train.objective import Objective
 from svtk.train.options import FrozenEncoderOptions, TrainOptions
@@ -84,6 +86,15 @@ class Run:
     keep_checkpoints: int = Checkpoints.keep
     tensorboard: bool = True
     vad: bool = False
+    _lock: DirectoryLock = dataclasses.field(default_factory=DirectoryLock, init=False, repr=False, compare=False)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block, what :meth:`finished` locks stays locked."""
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @property
     def directory(self) -> Path:
@@ -94,7 +105,7 @@ class Run:
         """Whether MODEL_DIR holds the finished model of *this* run; notes the run in ``run.yaml`` when it is new.
 
         The note of a run that failed before its first checkpoint gives way to any other. Of several processes the
-        first looks and notes.
+        first looks and notes. From here to the end of :meth:`alone` no other run gets into MODEL_DIR.
 
         Args:
             verb: ``distill``, ``train-teacher`` ...
@@ -102,7 +113,7 @@ class Run:
             inputs: what the verb reads beside the data (teacher, student ...): a path, or ``path`` and ``sha256``.
 
         Raises:
-            ModelError: the directory holds another run, finished or not.
+            ModelError: the directory holds another run, finished or not, or another process is at work there.
         """
         return parallel.on_main(lambda: self._finished(verb, config, inputs))
 
@@ -124,6 +135,8 @@ class Run:
                 identities[f"{name}_vad"] = speech_identity(inputs[name])
         run = {"verb": verb, "seed": self.seed, "inputs": identities, "config": config}
         run = json.loads(json.dumps(run))  # as YAML reads it back
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire(self.directory)
         note, model = self.directory / "run.yaml", self.directory / "model.safetensors"
         begun = model.exists() or any((self.directory / "checkpoints").glob("CKPT+*"))
         if begun and note.exists():
@@ -145,7 +158,6 @@ class Run:
             raise ModelError(
                 "the directory holds a model of unknown origin", path=self.directory, mend="choose another MODEL_DIR"
             )
-        self.directory.mkdir(parents=True, exist_ok=True)
         save_yaml(run, note)
         return False
 
