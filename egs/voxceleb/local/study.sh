@@ -11,7 +11,7 @@ examples:
   $0 --corpus-dir corpora/speechocean762 --whisper models/whisper-base-encoder --dvector Resemblyzer-0.1.4-py3-none-any.whl
   $0 --report true --into RESULTS.md --page exp/study/report.html"
 
-group=all          # main, students, kd, teachers, backends, frontend or beyond; all: every run
+group=all          # main, rates, students, kd, teachers, backends, frontend or beyond; all: every run
 corpus_dir=        # ROOT/train/SPK/UTT.ext, ROOT/test/...; noise and rooms in ROOT or beside it, as run.sh looks for them
 whisper=           # Whisper's encoder, the teacher (none: runs that need it are left out)
 dvector=           # the wheel of resemblyzer 0.1.4, whose embeddings teach, too (none: runs that need it are left out)
