@@ -23,36 +23,22 @@ from svtk.errors import ConfigError, ModelError, SvtkError
 from svtk.models.speaker_model import SpeakerModel
 from svtk.train import parallel
 from svtk.train.averaging import MovingAverage, load_mean
-from svtk.train.checkpointer import WholeCheckpointer, reading
+from svtk.train.checkpointer import Checkpoints, WholeCheckpointer, reading
 from svtk.train.log import TrainLog
 from svtk.train.objective import Objective, recompute_activations, teacher_states
 from svtk.train.options import TrainOptions
 from svtk.train.schedule import learning_rate, make_optimizer
 from svtk.train.state import TrainState
 from svtk.train.steps import StepSampler, TimedLoader
+from svtk.train.tally import EpochTally
 from svtk.train.termination import Terminated, Termination
 from svtk.train.validation import Validation
 
-__all__ = ["Checkpoints", "SpeakerBrain"]
+__all__ = ["SpeakerBrain"]
 
 log = logging.getLogger(__name__)
 
 _CHECK_EVERY = 50  # steps between two looks at what the device counts, each of which waits for it
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoints:
-    """When checkpoints are written, beside the ends of epochs, and how many ends of epochs are kept.
-
-    Attributes:
-        minutes: between two checkpoints within an epoch; 0: none.
-        steps: between two of them, too; 0: none.
-        keep: ends of epochs, beside that of the best.
-    """
-
-    minutes: float = 15.0
-    steps: int = 0
-    keep: int = 2
 
 
 class SpeakerBrain(sb.Brain):
@@ -140,9 +126,7 @@ class SpeakerBrain(sb.Brain):
             quiet=not parallel.is_main(),
         )
         self._termination = Termination()
-        self._step_sums: dict[str, Tensor] = {}  # of the parts of a step that is being computed
-        self._sums: dict[str, Tensor] = {}
-        self._skipped = self._streak = self._longest = torch.zeros((), dtype=torch.int64, device=device)
+        self.tally = EpochTally(device)
 
     @property
     def model(self) -> SpeakerModel:
@@ -192,9 +176,7 @@ class SpeakerBrain(sb.Brain):
                 losses = self.compute_forward(batch, sb.Stage.TRAIN)
                 loss = self.compute_objectives(losses, batch, sb.Stage.TRAIN)
             self.scaler.scale(loss * share).backward()
-        for name, value in {**losses, "loss": loss}.items():
-            value = value.detach().double() * share
-            self._step_sums[name] = self._step_sums[name] + value if part else value
+        self.tally.add_part({**losses, "loss": loss}, share, first=part == 0)
         if last:
             self.optimizers_step()
         return loss.detach()
@@ -218,12 +200,7 @@ class SpeakerBrain(sb.Brain):
         self.optimizer.zero_grad(set_to_none=True)
         if self.moving_average is not None:
             self.moving_average.update(self.state.epoch * self.steps_per_epoch + self.state.step)
-        for name, value in self._step_sums.items():
-            value = torch.where(spoilt, 0.0, value)
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._skipped = self._skipped + spoilt
-        self._streak = (self._streak + 1) * spoilt
-        self._longest = torch.maximum(self._longest, self._streak)
+        self.tally.end_step(spoilt)
 
     # One epoch
 
@@ -281,9 +258,7 @@ class SpeakerBrain(sb.Brain):
         state, warmup = self.state, self.options.margin_warmup_epochs
         self.dataset.epoch, self.sampler.first_step = epoch, state.step
         self.objective.sv_loss.margin_factor = min(1.0, (epoch - 1) / warmup) if warmup else 1.0
-        zero = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._sums = {name: zero + value for name, value in state.sums.items()}
-        self._skipped = torch.full_like(self._skipped, state.skipped)
+        self.tally.start(state)
         self._started = time.monotonic() - state.epoch_seconds
         self._saved = time.monotonic()
         self.log.start_epoch(state)
@@ -308,8 +283,7 @@ class SpeakerBrain(sb.Brain):
 
     def _mean_losses(self) -> dict[str, float]:
         """Of the epoch so far, in this process."""
-        done = max(1, self.state.step - int(self._skipped))
-        return {**{name: value.item() / done for name, value in self._sums.items()}, **self._rate()}
+        return {**self.tally.means(self.state.step), **self._rate()}
 
     def _rate(self) -> dict[str, float]:
         return {"lr": self.optimizer.param_groups[0]["lr"]}
@@ -321,8 +295,8 @@ class SpeakerBrain(sb.Brain):
                 before them are saved.
         """
         state, patience = self.state, self.options.nonfinite_patience
-        longest = int(self._longest)
-        if longest <= patience and not (end_of_epoch and int(self._skipped) == state.step):
+        longest = self.tally.longest_streak
+        if longest <= patience and not (end_of_epoch and self.tally.skipped == state.step):
             return
         self._save(end_of_epoch=False)
         raise ModelError(
@@ -337,11 +311,11 @@ class SpeakerBrain(sb.Brain):
         self._check_finite(end_of_epoch=True)
         self._check_weights()
         self._share_buffers()
-        done = self.steps_per_epoch - int(self._skipped)
+        skipped = self.tally.skipped
         record = {"epoch": epoch, **self._rate()}
-        record.update({name: value.item() / done for name, value in parallel.mean(self._sums).items()})
-        if done < self.steps_per_epoch:
-            record["skipped"] = self.steps_per_epoch - done
+        record.update({name: value / (self.steps_per_epoch - skipped) for name, value in self.tally.sums().items()})
+        if skipped:
+            record["skipped"] = skipped
             log.warning("epoch %d: %d step(s) without a finite gradient were left out", epoch, record["skipped"])
         validating = epoch % options.valid_every == 0 or epoch == state.phase(options)[1]
         if validating:
@@ -396,8 +370,8 @@ class SpeakerBrain(sb.Brain):
         state = self.state
         if not end_of_epoch:
             self._share_buffers()
-            state.sums = {name: value.item() for name, value in parallel.mean(self._sums).items()}
-            state.skipped, state.epoch_seconds = int(self._skipped), time.monotonic() - self._started
+            state.sums, state.skipped = self.tally.sums(), self.tally.skipped
+            state.epoch_seconds = time.monotonic() - self._started
         self.checkpointer.save_checkpoint(
             meta={"epoch": state.epoch, "step": state.step, "sgd": self._sgd},
             end_of_epoch=end_of_epoch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,22 @@ from speechbrain.utils import checkpoints
 from svtk.errors import ModelError
 from svtk.train import parallel
 
-__all__ = ["WholeCheckpointer", "reading"]
+__all__ = ["Checkpoints", "WholeCheckpointer", "reading"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """When checkpoints are written, beside the ends of epochs, and how many ends of epochs are kept.
+
+    Attributes:
+        minutes: between two checkpoints within an epoch; 0: none.
+        steps: between two of them, too; 0: none.
+        keep: ends of epochs, beside that of the best.
+    """
+
+    minutes: float = 15.0
+    steps: int = 0
+    keep: int = 2
 
 
 class WholeCheckpointer(checkpoints.Checkpointer):

@@ -30,7 +30,8 @@ from svtk.models.speaker_model import SpeakerModel, located, save_model
 from svtk.models.teacher import teacher_spec
 from svtk.registry import Component
 from svtk.train import parallel
-from svtk.train.brain import Checkpoints, SpeakerBrain
+from svtk.train.brain import SpeakerBrain
+from svtk.train.checkpointer import Checkpoints
 from svtk.train.classifier import save_classifier
 from svtk.train.directory_lock import DirectoryLock
 from svtk.train.hidden_cache import cache_hidden

@@ -17,6 +17,7 @@ from svtk.train.objective import align_frames
 from svtk.train.options import TrainOptions
 from svtk.train.schedule import learning_rate
 from svtk.train.state import TrainState
+from svtk.train.tally import EpochTally
 from svtk.train.validation import Validation
 
 
@@ -105,7 +106,7 @@ def test_the_margin_warms_up_by_the_epoch():
             device="cpu",
             objective=SimpleNamespace(sv_loss=SimpleNamespace()),
             log=SimpleNamespace(start_epoch=lambda state: None),
-            _skipped=torch.tensor(0),
+            tally=EpochTally("cpu"),
         )
         found = []
         for epoch in (1, 2, 3, 4):
