@@ -103,6 +103,32 @@ def test_the_report_needs_no_scores(done, tmp_path):
     assert 'data-series="transformer_none"' in page and page.count("<svg") == 3  # runs, cost, differences
 
 
+def test_changes_of_a_run_stand_beside_it_the_best_first(done, tmp_path):
+    """And not among the differences, of which there would be too many to read."""
+    matrix = yaml.safe_load((LOCAL / "study_smoke.yaml").read_text())
+    result = json.loads((done[0] / "exp/results/sv_mixer_none.seed0.json").read_text())
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/sv_mixer_none.seed0.json").write_text(json.dumps(result))
+    for name, gain in (("worse", -0.02), ("better", 0.01)):
+        matrix["runs"][name] = {"groups": ["main"], "against": "sv_mixer_none", "seeds": 1}
+        changed = json.loads(json.dumps(result))
+        for metrics in changed["metrics"].values():
+            metrics["eer"] -= gain
+        (tmp_path / f"results/{name}.seed0.json").write_text(json.dumps({**changed, "name": name}))
+    del matrix["runs"]["transformer_none"], matrix["compare"]
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(matrix, sort_keys=False))
+    words = (LOCAL / "study_report.py", tmp_path / "m.yaml", tmp_path / "results", "", tmp_path / "page.html")
+    made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=100)
+    assert made.returncode == 0, made.stderr
+    table = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if line.startswith("| ")]
+    assert [cells[0] for cells in table] == ["run", "---", "sv_mixer_none", "better", "worse"]
+    change = table[0].index("change of EER, points: test")
+    assert [cells[change] for cells in table[2:]] == ["–", "-1.00", "2.00"]
+    assert [cells[change + 4] for cells in table[2:]] == ["–", "sv_mixer_none", "sv_mixer_none"]
+    page = (tmp_path / "page.html").read_text()
+    assert "change of EER" in page and page.index("better") < page.index("worse")
+
+
 def test_draws_of_other_scores_are_not_taken(done, tmp_path):
     shutil.copytree(done[0] / "exp/results", tmp_path / "results")
     file = tmp_path / "results/transformer_none.seed0.json"

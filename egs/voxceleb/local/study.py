@@ -36,10 +36,10 @@ def read_matrix(path: str) -> dict[str, Any]:
             stop(f"{path}: run {name}: no kd {run['kd']!r}; expected one of {', '.join(matrix['kds'])}")
         if (run["kd"] == "none") != (run["teacher"] == "none"):
             stop(f"{path}: run {name}: kd {run['kd']} does not go with teacher {run['teacher']}")
-        if "against" in run:
-            matrix["compare"].append((name, run["against"]))
-    for name in {name for pair in matrix["compare"] for name in pair} - set(matrix["runs"]):
-        stop(f"{path}: compare names {name!r}, which is no run")
+    compared = {name for pair in matrix["compare"] for name in pair}
+    compared |= {run["against"] for run in matrix["runs"].values() if "against" in run}
+    for name in compared - set(matrix["runs"]):
+        stop(f"{path}: compare or against names {name!r}, which is no run")
     return matrix
 
 

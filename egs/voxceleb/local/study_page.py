@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ _INTERVAL = "95 % interval over seeds and test speakers; of one seed over speake
 def render(study: Study, command: str) -> str:
     """The page's HTML; *command* is how its results came about."""
     colors = Colors(["teacher", *dict.fromkeys(row.config for row in study.rows.values())])
-    sections = [_section(*table, colors) for table in study.tables]
+    sections = [_section(*table, study.against, colors) for table in study.tables]
     if study.differences:
         sections.append(_differences_section(study.differences, colors))
     if study.missing:
@@ -41,11 +41,14 @@ def _lede(study: Study) -> str:
     return f"{study.count} {what} (95 %: {between(found, 100, 2)}; {seeds})."
 
 
-def _section(group: str, title: str, rows: Sequence[Row], colors: Colors) -> dict[str, Any]:
+def _section(
+    group: str, title: str, rows: Sequence[Row], against: Mapping[str, Difference], colors: Colors
+) -> dict[str, Any]:
     """A table of one group, and its figures."""
-    paper = any(row.paper for row in rows)
+    paper, changes = any(row.paper for row in rows), [against[row.name] for row in rows if row.name in against]
     columns = [("run", "", False), ("seeds", "how many seeds there are, of how many", False)]
     columns += [("EER %, test", _INTERVAL, True), ("EER %, same sex", _INTERVAL, True)]
+    columns += [("change of EER", f"in points, trials test; {_INTERVAL}", True), ("of", "", False)] * bool(changes)
     columns += [("minDCF 0.05, test", _INTERVAL, True), ("size (M)", "millions of parameters", True)]
     columns += [("GMACs / 3 s", "billions of multiply-accumulates for 3 s of audio", True)]
     columns += [("training (s)", "by the clock, on a machine that others used, too; median of the seeds", True)]
@@ -55,6 +58,12 @@ def _section(group: str, title: str, rows: Sequence[Row], colors: Colors) -> dic
     for row in rows:
         of_row = [{"text": row.name, "color": colors[row.config]}, {"text": f"{len(row.results)} of {row.planned}"}]
         of_row += [_figure_cell(row.of("eer"), 100, 2), _figure_cell(row.of("eer", "test_same_sex"), 100, 2)]
+        if changes:
+            change = against.get(row.name)
+            of_row += [
+                _figure_cell(change and change.of("eer"), 100, 2),
+                {"text": change.second.name if change else ""},
+            ]
         of_row += [_figure_cell(row.of("min_dcf"), 1, 3), _cell(row.size("parameters"), 1e-6, 3)]
         of_row += [_cell(row.size("macs"), 1e-9, 4), _cell(row.wall_seconds, 1, 0), _cell(row.cpu_seconds, 1, 0)]
         of_row += [{"text": row.paper or "–", "number": True, "value": row.paper or ""}] * paper
@@ -68,6 +77,11 @@ def _section(group: str, title: str, rows: Sequence[Row], colors: Colors) -> dic
             partial(draw_runs, rows, colors),
         )
     ]
+    if changes:
+        about = "Left of 0 the change has fewer errors. Dots: seeds. Lines: 95 %. Trials: test."
+        figures.append(
+            Drawing(f"changes_{group}", None, "Change of EER", about, partial(draw_differences, changes, colors))
+        )
     if any(row.size("macs") for row in rows):
         about = "Mean EER by the processor time of one training, and by multiply-accumulates; lower left is better."
         figures.append(

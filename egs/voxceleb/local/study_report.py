@@ -11,7 +11,7 @@ import dataclasses
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ class Study:
     groups: dict[str, list[str]]
     titles: dict[str, str]
     differences: list[Difference]
+    against: dict[str, Difference]  # a run's difference from the one that it is a change of
 
     @property
     def tables(self) -> list[tuple[str, str, list[Row]]]:
@@ -125,7 +126,18 @@ class Study:
             (group, self.titles.get(group, group), [self.rows[name] for name in names if self.rows[name].results])
             for group, names in self.groups.items()
         ]
-        return [table for table in tables if any(row.group == table[0] for row in table[2])]
+        return [
+            (name, title, self._best_first(rows))
+            for name, title, rows in tables
+            if any(row.group == name for row in rows)
+        ]
+
+    def _best_first(self, rows: Sequence[Row]) -> list[Row]:
+        """Rows as they stand, but where all others are changes of the first, those that gained most come first."""
+        changes = [self.against.get(row.name) for row in rows[1:]]
+        if not changes or any(change is None or change.second is not rows[0] for change in changes):
+            return list(rows)
+        return [rows[0], *sorted(rows[1:], key=lambda row: self.against[row.name].of("eer").mean)]
 
     @property
     def missing(self) -> list[Row]:
@@ -160,12 +172,16 @@ def read_study(path: str, results: str) -> Study:
     ]
     groups = dict.fromkeys(group for run in matrix["runs"].values() for group in run["groups"])
     differences = [Difference(rows[first], rows[second]) for first, second in matrix["compare"]]
+    against = {
+        name: Difference(rows[name], rows[run["against"]]) for name, run in matrix["runs"].items() if "against" in run
+    }
     return Study(
         rows,
         teachers,
         {group: list(chosen(matrix, group)) for group in groups},
         matrix.get("titles", {}),
         [difference for difference in differences if difference.seeds],
+        {name: difference for name, difference in against.items() if difference.seeds},
     )
 
 
@@ -189,7 +205,7 @@ def markdown(study: Study) -> str:
     """All tables."""
     parts = []
     for _, title, rows in study.tables:
-        parts += [f"#### {title}", "", *_table(rows), ""]
+        parts += [f"#### {title}", "", *_table(rows, study.against), ""]
     if any(row.paper for row in study.rows.values() if row.results):
         parts += [
             "The paper's column: EER % on Vox1-O (arXiv 2509.14136) of the same student and KD with 5 blocks of width",
@@ -204,9 +220,11 @@ def markdown(study: Study) -> str:
     return "\n".join(parts)
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
-    paper = any(row.paper for row in rows)
+def _table(rows: Sequence[Row], against: Mapping[str, Difference]) -> list[str]:
+    paper, changes = any(row.paper for row in rows), any(row.name in against for row in rows)
     head = ["run", "seeds", "EER %, test", "95 %", "EER %, same sex", "95 %", "minDCF 0.05, test", "95 %"]
+    if changes:
+        head += ["change of EER, points: test", "95 %", "same sex", "95 %", "of"]
     head += ["parameters (M)", "GMACs per 3 s", "training (s)", "CPU (s)", *["the paper's"] * paper]
     lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
     for row in rows:
@@ -218,6 +236,8 @@ def _table(rows: Sequence[Row]) -> list[str]:
         ):
             found = row.of(figure, trials)
             cells += ["–", "–"] if found is None else [spread(found, scale, digits), between(found, scale, digits)]
+        if changes:
+            cells += _change(against.get(row.name))
         sizes = [row.size("parameters"), row.size("macs")]
         cells += [
             "–" if size is None else f"{size * scale:.{digits}f}"
@@ -226,6 +246,15 @@ def _table(rows: Sequence[Row]) -> list[str]:
         cells += ["–" if value is None else f"{value:.0f}" for value in (row.wall_seconds, row.cpu_seconds)]
         lines.append(_line([*cells, *[row.paper or "–"] * paper]))
     return lines
+
+
+def _change(difference: Difference | None) -> list[str]:
+    """The cells of a run's difference from the one that it is a change of."""
+    if difference is None:
+        return ["–"] * 5
+    found = [difference.of("eer", trials) for trials in TRIALS]
+    cells = [["–", "–"] if one is None else [spread(one, 100, 2), between(one, 100, 2)] for one in found]
+    return [*cells[0], *cells[1], difference.second.name]
 
 
 def _differences(differences: Sequence[Difference]) -> list[str]:
