@@ -241,6 +241,14 @@ class TestMatrix:
         result = ask("list", tmp_path / "m.yaml", "all", 0)
         assert result.returncode == 1 and result.stderr.startswith("Error: ") and found in result.stderr
 
+    def test_only_some_runs(self):
+        lines = ask("list", LOCAL / "study.yaml", "main", 2, "transformer_none,sv_mixer_last").stdout.splitlines()
+        assert [line.split()[:2] for line in lines] == [
+            [name, seed] for seed in "01" for name in ("transformer_none", "sv_mixer_last")
+        ]
+        result = ask("list", LOCAL / "study.yaml", "main", 2, "sv_mixer_tuned")
+        assert result.returncode == 1 and "group main has no run 'sv_mixer_tuned'" in result.stderr
+
     def test_no_such_group(self):
         result = ask("list", LOCAL / "study.yaml", "mian", 0)
         assert result.returncode == 1 and "beyond" in result.stderr

@@ -62,9 +62,12 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     part.replace(path)
 
 
-def list_runs(path: str, group: str, seeds: str) -> None:
+def list_runs(path: str, group: str, seeds: str, only: str = "") -> None:
     """Lines NAME SEED TEACHER: seed by seed, so that a study cut short has something of everything."""
-    runs, most = chosen(read_matrix(path), group), int(seeds)
+    runs, most, names = chosen(read_matrix(path), group), int(seeds), only.split(",") if only else []
+    for name in set(names) - set(runs):
+        stop(f"--only {only}: group {group} has no run {name!r}; expected some of {', '.join(runs)}")
+    runs = {name: run for name, run in runs.items() if not names or name in names}
     rows = [(seed, name) for name, run in runs.items() for seed in range(min(run["seeds"], most or run["seeds"]))]
     for seed, name in sorted(rows, key=lambda row: row[0]):
         print(name, seed, runs[name]["teacher"])

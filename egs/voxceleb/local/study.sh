@@ -12,6 +12,7 @@ examples:
   $0 --report true --into RESULTS.md --page exp/study/report.html"
 
 group=all          # main, rates, students, kd, teachers, backends, frontend or beyond; all: every run
+only=              # NAME,NAME ...: only these runs of the group
 corpus_dir=        # ROOT/train/SPK/UTT.ext, ROOT/test/...; noise and rooms in ROOT or beside it, as run.sh looks for them
 whisper=           # Whisper's encoder, the teacher (none: runs that need it are left out)
 dvector=           # the wheel of resemblyzer 0.1.4, whose embeddings teach, too (none: runs that need it are left out)
@@ -55,7 +56,7 @@ if [ "$report" = true ]; then
   exit
 fi
 
-study list "$matrix" "$group" "${seeds:-0}" > /dev/null  # what is wrong with the matrix shows now
+study list "$matrix" "$group" "${seeds:-0}" "$only" > /dev/null  # what is wrong with the matrix shows now
 mkdir -p "$exp/log" "$data"
 if [ "$smoke" = true ]; then
   corpus_dir=$data/corpus
@@ -93,7 +94,7 @@ measure_teacher() {
   study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
 }
 ready=" none "
-for teacher in $(study list "$matrix" "$group" "${seeds:-0}" | cut -d ' ' -f 3 | sort -u); do
+for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' ' -f 3 | sort -u); do
   case $teacher in
     whisper | whisper_tuned) [ -n "$whisper" ] || { log "no --whisper: runs taught by $teacher are left out" && continue; } ;;
     dvector) [ -n "$dvector" ] || { log "no --dvector: runs taught by it are left out" && continue; } ;;
@@ -128,7 +129,7 @@ done
 # The runs, first seeds first; each leaves its result when it is whole.
 list=$exp/runs
 study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"
-study list "$matrix" "$group" "${seeds:-0}" | while read -r name seed teacher; do
+study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed teacher; do
   [[ $ready == *" $teacher "* ]] || continue
   case $teacher in
     none) echo "$name $seed none none" ;;
