@@ -225,6 +225,9 @@ class TestMatrix:
             kd_components(config, file)
             last_only = config.valid_every == config.max_epochs or config.average_last
             assert last_only, file  # nothing is chosen by the validation speakers
+            run = json.loads(file.with_name("run.json").read_text())
+            kinds = {"dvector" if loss["name"].startswith("embedding") else "whisper" for loss in run["kd"]}
+            assert kinds == {teacher.removesuffix("_tuned") for teacher in run["teacher"].split("+")} - {"none"}, file
         assert ask("crop", matrix, conf).stdout == f"{crop}\n"
 
     @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ measure_teacher() {
   study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
 }
 ready=" none "
-for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' ' -f 3 | sort -u); do
+for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' ' -f 3 | tr + '\n' | sort -u); do
   case $teacher in
     whisper | whisper_tuned) [ -n "$whisper" ] || { log "no --whisper: runs taught by $teacher are left out" && continue; } ;;
     dvector) [ -n "$dvector" ] || { log "no --dvector: runs taught by it are left out" && continue; } ;;
@@ -130,12 +130,16 @@ done
 list=$exp/runs
 study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"
 study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed teacher; do
-  [[ $ready == *" $teacher "* ]] || continue
-  case $teacher in
-    none) echo "$name $seed none none" ;;
-    dvector) echo "$name $seed teacher-embeddings scp:$exp/teachers/dvector/train.scp" ;;
-    *) echo "$name $seed targets $exp/targets/$teacher" ;;
-  esac
+  options=
+  for one in ${teacher//+/ }; do
+    [[ $ready == *" $one "* ]] || continue 2
+    case $one in
+      none) ;;
+      dvector) options+=" --teacher-embeddings scp:$exp/teachers/dvector/train.scp" ;;
+      *) options+=" --targets $exp/targets/$one" ;;
+    esac
+  done
+  echo "$name $seed$options"
 done > "$list.part"
 mv "$list.part" "$list"
 log "$(wc -l < "$list") runs, $nj side by side → $results"
@@ -143,7 +147,7 @@ export _local python data exp results device
 one() {
   local id=$1.seed$2
   [ ! -s "$results/$id.json" ] || return 0
-  if "$_local/study_run.sh" "$1" "$2" "$3" "$4" "$data" "$exp" "$results" "$device" > "$exp/log/$id.log" 2>&1; then
+  if "$_local/study_run.sh" "$1" "$2" "$data" "$exp" "$results" "$device" "${@:3}" > "$exp/log/$id.log" 2>&1; then
     echo "$(date +%H:%M:%S) $id: done" >&2
   else
     echo "$(date +%H:%M:%S) $id: failed; log: $exp/log/$id.log" >&2

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # One run of the study: train, embed, score, measure; then its result. study.sh calls it; what is there is not made again.
 set -euo pipefail
-[ $# -eq 8 ] || { echo "usage: $0 NAME SEED TEACHER_OPTION TEACHER DATA EXP RESULTS DEVICE" >&2; exit 2; }
+[ $# -ge 6 ] || { echo "usage: $0 NAME SEED DATA EXP RESULTS DEVICE [DISTILL_OPTION...]" >&2; exit 2; }
 python=${python:-python3}  # study.sh's
-name=$1 seed=$2 option=$3 teacher=$4 data=$5 exp=$6 results=$7 device=$8
+name=$1 seed=$2 data=$3 exp=$4 results=$5 device=$6
+shift 6  # what is left says who teaches
 _here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$_here/../path.sh"
 . "$SVTK_ROOT/utils/log.sh"
@@ -17,14 +18,12 @@ exec {lock}> "$dir.lock"  # of a study that was killed, a run may still be at wo
 flock "$lock"
 [ ! -s "$results/$id.json" ] || exit 0
 
-taught=()
-[ "$option" = none ] || taught=("--$option" "$teacher")
 augment=()
 [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
 if [ ! -s "$dir.times" ]; then
   echo begun >> "$dir.attempts"
   run "$log_dir.distill.log" svtk distill --config "$exp/$name/config.yaml" --train "$data/train" --valid "$data/valid" \
-    --valid-trials "$data/trials/valid" --seed "$seed" --device "$device" --no-tensorboard "${augment[@]}" "${taught[@]}" "$dir"
+    --valid-trials "$data/trials/valid" --seed "$seed" --device "$device" --no-tensorboard "${augment[@]}" "$@" "$dir"
   times > "$dir.times.part"
   mv "$dir.times.part" "$dir.times"
 fi
