@@ -7,6 +7,7 @@ import dataclasses
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svtk.losses._centering import centered
 from svtk.losses._precision import at_least_float32
 
 __all__ = ["Config", "EmbeddingCosine", "build"]
@@ -14,7 +15,13 @@ __all__ = ["Config", "EmbeddingCosine", "build"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """No options."""
+    """Options.
+
+    Attributes:
+        center: take the batch's mean off the teacher's embeddings first.
+    """
+
+    center: bool = False
 
 
 class EmbeddingCosine(nn.Module):
@@ -24,16 +31,23 @@ class EmbeddingCosine(nn.Module):
     where they have as many.
     """
 
-    def __init__(self, embedding_dim: int, teacher_embedding_dim: int):
+    def __init__(self, config: Config, embedding_dim: int, teacher_embedding_dim: int):
         super().__init__()
+        self.center = config.center
         self.projection = nn.Linear(embedding_dim, teacher_embedding_dim)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Embeddings (B, E) and (B, E') to a scalar in [0, 2]."""
-        mine = at_least_float32(self.projection(student))
-        return 1.0 - F.cosine_similarity(mine, at_least_float32(teacher), dim=-1).mean()
+        """Embeddings (B, E) and (B, E') to a scalar in [0, 2].
+
+        Raises:
+            ConfigError: B is less than 3, and the teacher's mean is to be taken off.
+        """
+        mine, theirs = at_least_float32(self.projection(student)), at_least_float32(teacher)
+        if self.center:
+            theirs = centered(theirs, "embedding_cosine")
+        return 1.0 - F.cosine_similarity(mine, theirs, dim=-1).mean()
 
 
 def build(config: Config, *, embedding_dim: int, teacher_embedding_dim: int) -> EmbeddingCosine:
     """The loss between embeddings of *embedding_dim* and *teacher_embedding_dim*."""
-    return EmbeddingCosine(embedding_dim, teacher_embedding_dim)
+    return EmbeddingCosine(config, embedding_dim, teacher_embedding_dim)

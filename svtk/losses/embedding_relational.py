@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svtk.errors import ConfigError
+from svtk.losses._centering import centered
 from svtk.losses._precision import at_least_float32
 
 __all__ = ["Config", "EmbeddingRelational", "build"]
@@ -25,9 +26,11 @@ class Config:
     ``cosine``: MSE of the cosines of all pairs, the scores that a trial would get. ``distance``: the paper's RKD-D,
     Huber loss (δ = 1) of the distances of all pairs, each divided by the batch's mean distance, so that only their
     proportions count. ``angle``: the paper's RKD-A, Huber loss of the cosines of the angles of all triplets.
+    ``center``: take the batch's mean off the teacher's embeddings before that.
     """
 
     relation: Literal["cosine", "distance", "angle"] = "cosine"
+    center: bool = False
 
 
 class EmbeddingRelational(nn.Module):
@@ -35,10 +38,10 @@ class EmbeddingRelational(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.relation = config.relation
+        self.relation, self.center = config.relation, config.center
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Embeddings (B, E) and (B, E'), B at least 2 (for angles 3), to a scalar.
+        """Embeddings (B, E) and (B, E'), B at least 2 (for angles, and with the mean taken off, 3), to a scalar.
 
         Raises:
             ConfigError: B is less.
@@ -52,7 +55,10 @@ class EmbeddingRelational(nn.Module):
                 mend="raise batch_size, or lower grad_accumulation or the number of processes",
             )
         with torch.autocast(student.device.type, enabled=False):
-            mine, theirs = (F.normalize(at_least_float32(embedding)) for embedding in (student, teacher))
+            mine, theirs = at_least_float32(student), at_least_float32(teacher)
+            if self.center:
+                theirs = centered(theirs, "embedding_relational")
+            mine, theirs = F.normalize(mine), F.normalize(theirs)
             if self.relation == "cosine":
                 return F.mse_loss(_cosines(mine), _cosines(theirs))
             relation = _relative_distances if self.relation == "distance" else _angles

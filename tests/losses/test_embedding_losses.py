@@ -81,6 +81,21 @@ def test_relational(embedding_loss, relation, size):
     assert list(loss.parameters()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("embedding_cosine", {}), *(("embedding_relational", {"relation": r}) for r in ("cosine", "distance", "angle"))],
+)
+def test_what_all_of_a_teachers_embeddings_share_can_be_left_out(embedding_loss, name, options):
+    plain, center = (embedding_loss(name, center=center, **options).double() for center in (False, True))
+    student, teacher = embeddings(6, 4), embeddings(6, 7)
+    theirs = [minus(row, [mean(column) for column in zip(*teacher.tolist(), strict=True)]) for row in teacher.tolist()]
+    expected = plain(student, torch.tensor(theirs, dtype=torch.float64)).item()
+    for offset in (0.0, 5.0):
+        assert center(student, teacher + offset).item() == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(ConfigError, match=f"{name} .*found [12] crop.*at least 3"):
+        center(student[:2], teacher[:2])
+
+
 @pytest.mark.parametrize("relation", ["cosine", "distance", "angle"])
 def test_relations_know_no_axes_and_no_lengths(embedding_loss, relation):
     loss = embedding_loss("embedding_relational", relation=relation)
