@@ -21,9 +21,14 @@ def save_tensors(
         OSError, SafetensorError: it cannot be written.
     """
     part = Path(f"{os.fspath(path)}.part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, part, metadata=metadata)
-    open_to_umask(part)
-    os.replace(part, path)
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(contiguous, part, metadata=metadata)
+        open_to_umask(part)
+        os.replace(part, path)
+    except BaseException:  # a full disk needs the room
+        part.unlink(missing_ok=True)
+        raise
 
 
 def open_to_umask(path: str | os.PathLike) -> None:

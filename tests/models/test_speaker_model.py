@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,13 +340,15 @@ def test_saving_over_another_model_is_whole(tmp_path, monkeypatch):
     save_model(build(seed=1), tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
 
-    def full(*_):
+    def full(tensors, path, metadata=None):
+        Path(path).write_bytes(before[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("svtk.models.speaker_model.save_file", full)
+    monkeypatch.setattr("svtk.weights.save_file", full)
     with pytest.raises(OSError):
         save_model(build(seed=2), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
 
 
 # A frozen encoder, and a teacher
