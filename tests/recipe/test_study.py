@@ -208,6 +208,10 @@ class TestMatrix:
         lines = ask("list", LOCAL / "study.yaml", "main", 0).stdout.splitlines()
         assert len(lines) == 20 and lines[0] == "sv_mixer_none 0 none" and lines[4] == "sv_mixer_none 1 none"
 
+    def test_more_seeds_than_the_matrix_says(self):
+        lines = ask("list", LOCAL / "study.yaml", "beyond", 2, "ema").stdout.splitlines()
+        assert lines == ["ema 0 none", "ema 1 none"]
+
     @pytest.mark.parametrize(("matrix", "least", "crop"), [("study", 40, "1.5"), ("study_large", 8, "3.0")])
     def test_every_run_has_a_configuration_its_verb_takes(self, tmp_path, matrix, least, crop):
         from svtk.config import from_mapping, load_config

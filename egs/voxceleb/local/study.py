@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-_DEFAULTS = {"config": "sv_mixer", "kd": "none", "teacher": "none", "seeds": 3, "change": {}}
+_DEFAULTS = {"config": "sv_mixer", "kd": "none", "teacher": "none", "seeds": 1, "change": {}}
 _FIGURES = ("eer", "min_dcf", "cllr", "min_cllr")
 _NUM_DRAWS = 500  # of speakers
 
@@ -63,12 +63,15 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def list_runs(path: str, group: str, seeds: str, only: str = "") -> None:
-    """Lines NAME SEED TEACHER: seed by seed, so that a study cut short has something of everything."""
-    runs, most, names = chosen(read_matrix(path), group), int(seeds), only.split(",") if only else []
+    """Lines NAME SEED TEACHER: seed by seed, so that a study cut short has something of everything.
+
+    *seeds* of each run; 0: as many as the matrix says.
+    """
+    runs, names = chosen(read_matrix(path), group), only.split(",") if only else []
     for name in set(names) - set(runs):
         stop(f"--only {only}: group {group} has no run {name!r}; expected some of {', '.join(runs)}")
     runs = {name: run for name, run in runs.items() if not names or name in names}
-    rows = [(seed, name) for name, run in runs.items() for seed in range(min(run["seeds"], most or run["seeds"]))]
+    rows = [(seed, name) for name, run in runs.items() for seed in range(int(seeds) or run["seeds"])]
     for seed, name in sorted(rows, key=lambda row: row[0]):
         print(name, seed, runs[name]["teacher"])
 

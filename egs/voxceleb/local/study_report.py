@@ -26,7 +26,7 @@ TRIALS = {"test": "test", "test_same_sex": "same sex"}  # and what tables call t
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The results of a run, or of a teacher, by seed: ``planned`` is how many seeds the matrix asks for."""
+    """The results of a run, or of a teacher, by seed: ``planned`` is how many seeds there should be."""
 
     name: str
     results: dict[int, dict[str, Any]]
@@ -162,10 +162,11 @@ def read_study(path: str, results: str) -> Study:
     for file in sorted(Path(results).glob("*.seed*.json")):
         result = read_json(file)
         found.setdefault(result["name"], {})[result["seed"]] = result
-    rows = {
-        name: Row(name, found.get(name, {}), run["seeds"], run["config"], run["groups"][0], run.get("paper"))
-        for name, run in matrix["runs"].items()
-    }
+    rows = {}
+    for name, run in matrix["runs"].items():
+        of_seed = found.get(name, {})
+        planned = max([run["seeds"], *(seed + 1 for seed in of_seed)])  # study.sh --seeds makes more
+        rows[name] = Row(name, of_seed, planned, run["config"], run["groups"][0], run.get("paper"))
     teachers = [
         Row(teacher["name"].removeprefix("teacher_"), {0: teacher})
         for teacher in map(read_json, sorted(Path(results).glob("teacher_*.json")))
