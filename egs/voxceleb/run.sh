@@ -146,20 +146,6 @@ conf() {
   echo "$file"
 }
 
-# The value of the top-level key $1 in the configuration $2 or in what it inherits from, else $3.
-conf_value() {
-  local value base
-  value=$(sed -n "s/^$1:[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$2")
-  base=$(sed -n 's/^base:[[:space:]]*\([^[:space:]#]*\).*/\1/p' "$2")
-  if [ -n "$value" ]; then
-    echo "$value"
-  elif [ -n "$base" ]; then
-    conf_value "$1" "$(dirname "$2")/$base" "$3"
-  else
-    echo "$3"
-  fi
-}
-
 # The files that make model $1 what it is, separated by commas.
 model_files() {
   local files=()
@@ -365,8 +351,10 @@ if stage 4 "teacher (${teacher:-from scratch}, $train → $exp/teacher) and its 
   $train_cmd "$exp/log/train_teacher.log" "${launch[@]}" svtk train-teacher --config "$config" ${teacher:+--encoder "$teacher"} \
     "${valid[@]}" "${augment[@]}" "${how[@]}" "$train" "$exp/teacher"
   if [ "$cache_targets" = true ]; then
-    config=$(conf "distill_${students[0]}")
-    duration=$(conf_value crop_duration "$config" 3.0)  # of a training crop: shorter utterances are repeated
+    configs=()
+    for name in "${students[@]}"; do configs+=(--distill-config "$(conf "distill_$name")"); done
+    options=$(svtk extract-targets --teacher "$exp/teacher" "${configs[@]}" --print-options "$data/train" "$exp/targets")
+    read -ra wanted <<< "$options"  # --layers and --min-duration: only when these change are targets made anew
     targets=$exp/targets/JOB  # merged: $exp/targets
     share=() check=keys  # of the disk, for each job
     if [ -n "$targets_max_gib" ]; then
@@ -374,7 +362,7 @@ if stage 4 "teacher (${teacher:-from scratch}, $train → $exp/teacher) and its 
     fi
     run_jobs.sh "${arrays[@]}" --check "$check" --merge "$targets" --inputs "$(model_files "$exp/teacher")" \
       "$data/train" "$exp/log/extract_targets.JOB.log" \
-      svtk extract-targets --num-threads "$num_threads" --teacher "$exp/teacher" --min-duration "$duration" \
+      svtk extract-targets --num-threads "$num_threads" --teacher "$exp/teacher" "${wanted[@]}" \
       "${share[@]}" "${hear[@]}" --device "$device" SPLIT "$targets"
   else
     log "targets are not cached: the teacher runs beside the student"

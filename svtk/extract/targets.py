@@ -40,7 +40,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def parse_layers(text: str, num_hidden: int) -> list[int]:
-    """``last``, ``all`` or ``0,3,-1`` to sorted layers counted from 0.
+    """``last``, ``all``, ``none`` or ``0,3,-1`` to sorted layers counted from 0.
 
     >>> parse_layers("0,last", 13)
     [0, 12]
@@ -48,8 +48,8 @@ def parse_layers(text: str, num_hidden: int) -> list[int]:
     Raises:
         ConfigError: not a layer that the teacher has.
     """
-    layers = set()
-    for word in text.split(","):
+    layers: set[int] = set()
+    for word in text.split(",") if text.strip() != "none" else []:
         word = word.strip()
         if word == "all":
             layers.update(range(num_hidden))
@@ -59,7 +59,7 @@ def parse_layers(text: str, num_hidden: int) -> list[int]:
         except ValueError:
             layer = num_hidden
         if not -num_hidden <= layer < num_hidden:
-            raise ConfigError("no such layer", found=repr(word), expected=f"0 ... {num_hidden - 1}, last or all")
+            raise ConfigError("no such layer", found=repr(word), expected=f"0 ... {num_hidden - 1}, last, all or none")
         layers.add(layer % num_hidden)
     return sorted(layers)
 

@@ -16,17 +16,19 @@ __all__ = ["Config", "DistilHuBERT", "build"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Options; the defaults are for WavLM-Large (PAPER: KD, for deeper compression).
+    """Options.
 
     ``teacher_layers`` are predicted, each by a head of its own, counted from 0, the projected features, negative
-    ones from the last; ``cosine_weight`` is λ.
+    ones from the last; left out, they are three, spread evenly up to the last: of WavLM-Large 8, 16 and 24, the
+    paper's (PAPER: KD, for deeper compression). ``cosine_weight`` is λ.
     """
 
-    teacher_layers: tuple[int, ...] = (8, 16, 24)
+    teacher_layers: tuple[int, ...] | None = None
     cosine_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.teacher_layers or len(set(self.teacher_layers)) != len(self.teacher_layers):
+        layers = self.teacher_layers
+        if layers is not None and (not layers or len(set(layers)) != len(layers)):
             raise ValueError("teacher_layers must name at least one layer, and none twice")
         if self.cosine_weight < 0:
             raise ValueError("cosine_weight must not be negative")
@@ -44,10 +46,10 @@ class DistilHuBERT(nn.Module):
 
     def __init__(self, config: Config, student_dim: int, teacher_dim: int, num_teacher_hidden: int):
         super().__init__()
-        mend = f"set teacher_layers, e.g. {spread(min(3, num_teacher_hidden - 1), num_teacher_hidden)}"
-        self.teacher_layers = [
-            layer_of("teacher_layers", layer, num_teacher_hidden, mend) for layer in config.teacher_layers
-        ]
+        even = spread(min(3, num_teacher_hidden - 1), num_teacher_hidden)
+        mend = f"leave it out for {even}"
+        layers = even if config.teacher_layers is None else config.teacher_layers
+        self.teacher_layers = [layer_of("teacher_layers", layer, num_teacher_hidden, mend) for layer in layers]
         self.cosine_weight = config.cosine_weight
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(student_dim, student_dim), nn.GELU(), nn.Linear(student_dim, teacher_dim))

@@ -15,7 +15,7 @@ from svtk.errors import ConfigError
 from svtk.losses._layers import layer_of, projection
 from svtk.losses._precision import at_least_float32
 
-__all__ = ["Config", "HiddenMSE", "build"]
+__all__ = ["Config", "HiddenMSE", "Statistics", "build"]
 
 #: a layer of the teacher's to its mean and variance (H',)
 Statistics = Callable[[int], tuple[np.ndarray, np.ndarray]]

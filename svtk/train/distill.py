@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -13,14 +15,15 @@ from svtk.config import from_mapping
 from svtk.data.targets import Targets
 from svtk.data.teacher_embeddings import TeacherEmbeddings
 from svtk.errors import ConfigError
-from svtk.models.speaker_model import StudentSpec, build_model
+from svtk.losses.hidden_mse import Statistics
+from svtk.models.speaker_model import SpeakerModel, StudentSpec, build_model
 from svtk.models.teacher import digest_weights, load_teacher
 from svtk.registry import Component, configure
 from svtk.train import parallel
 from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
 
-__all__ = ["DistillConfig", "distill", "kd_components"]
+__all__ = ["DistillConfig", "distill", "kd_components", "wanted_targets"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,20 +118,14 @@ def distill(
     if vectors is not None:
         wiring = {"embedding_dim": model.embedding_dim, "teacher_embedding_dim": vectors.dim}
     if source is not None:
-        wiring |= {
-            "student_dim": model.encoder.hidden_dim,
-            "teacher_dim": source.hidden_dim,
-            "num_student_hidden": model.encoder.num_hidden,
-            "num_teacher_hidden": source.num_hidden,
-            "teacher_statistics": None if targets is None else Targets(targets, []).statistics,
-        }
+        statistics = None if targets is None else Targets(targets, []).statistics
+        wiring |= _hidden_wiring(model, source, statistics)
     losses = _build(kd, wiring)
     if of_hidden and teacher is not None:
         distillation = {"teacher": source}
         teacher_side["whole"] = targets is not None or config.teacher_context == "utterance"
     if of_hidden and targets is not None:
-        layers = sorted({layer for *_, loss in losses for layer in getattr(loss, "teacher_layers", ())})
-        teacher_side["targets"] = cached = _open_targets(targets, layers, config, run.vad)
+        teacher_side["targets"] = cached = _open_targets(targets, _teacher_layers(losses), config, run.vad)
         if teacher is not None and cached.info.weights != digest_weights(source):
             raise ConfigError(
                 "teacher targets were made by another teacher",
@@ -142,6 +139,54 @@ def distill(
     del vectors, teacher_side  # the dataset holds what it needs of a table that may fill gigabytes
     distillation |= {"kd_losses": losses, "sv_weight": config.sv_weight}
     run.train(model, dataset, components["sv_loss"], config, **distillation)
+
+
+def wanted_targets(configs: Iterable[tuple[dict[str, Any], Any]], teacher: Any) -> tuple[list[int], float]:
+    """The layers and the shortest duration (s) of cached teacher targets for *configs*.
+
+    Args:
+        configs: configurations as :func:`distill` takes them, each with its path, for messages.
+        teacher: whose targets they are, a :class:`svtk.teachers._base.Teacher`.
+
+    Raises:
+        ConfigError: a wrong configuration, a layer that the teacher does not have, or crops of several durations.
+    """
+    layers: set[int] = set()
+    durations: dict[float, Any] = {}
+    for mapping, path in configs:
+        config = from_mapping(DistillConfig, mapping, path=path)
+        kd = [(weight, loss) for weight, loss in kd_components(config, path) if "teacher_dim" in loss.wiring]
+        model = build_model(config.model_config(path), path=path)
+        layers.update(_teacher_layers(_build(kd, _hidden_wiring(model, teacher, _no_statistics))))
+        durations.setdefault(config.crop_duration, path)
+    if len(durations) > 1:
+        raise ConfigError(
+            "crops of several durations want teacher targets of their own",
+            found=", ".join(f"crop_duration {duration} ({path})" for duration, path in durations.items()),
+            mend="cache those of each in another directory, or let distill run the teacher (--teacher)",
+        )
+    return sorted(layers), durations.popitem()[0]
+
+
+def _no_statistics(_layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of targets that are not there yet."""
+    return np.zeros(1), np.ones(1)
+
+
+def _hidden_wiring(model: SpeakerModel, source: Any, statistics: Statistics | None) -> dict[str, Any]:
+    """What KD losses between the hidden states of *model* and of *source*, a teacher or TargetsInfo, are built of."""
+    return {
+        "student_dim": model.encoder.hidden_dim,
+        "teacher_dim": source.hidden_dim,
+        "num_student_hidden": model.encoder.num_hidden,
+        "num_teacher_hidden": source.num_hidden,
+        "teacher_statistics": statistics,
+    }
+
+
+def _teacher_layers(losses: list[tuple[str, float, nn.Module]]) -> list[int]:
+    """All that *losses* compare with, counted from 0."""
+    return sorted({layer for *_, loss in losses for layer in getattr(loss, "teacher_layers", ())})
 
 
 def _build(kd: list[tuple[float, Component]], wiring: dict[str, int]) -> list[tuple[str, float, nn.Module]]:

@@ -38,7 +38,15 @@ def expected(wavlm_dir, corpus):
 
 @pytest.mark.parametrize(
     ("text", "layers"),
-    [("last", [3]), ("all", [0, 1, 2, 3]), ("0,last", [0, 3]), ("2, 0", [0, 2]), ("-1,3", [3]), ("-4", [0])],
+    [
+        ("last", [3]),
+        ("all", [0, 1, 2, 3]),
+        ("0,last", [0, 3]),
+        ("2, 0", [0, 2]),
+        ("-1,3", [3]),
+        ("-4", [0]),
+        ("none", []),
+    ],
 )
 def test_layers(text, layers):
     assert parse_layers(text, 4) == layers
@@ -46,7 +54,7 @@ def test_layers(text, layers):
 
 @pytest.mark.parametrize("text", ["4", "-5", "first", "", "1,,2", "1.0"])
 def test_layers_that_are_not_there(text):
-    with pytest.raises(ConfigError, match=r"no such layer; found '.*'; expected 0 \.\.\. 3, last or all"):
+    with pytest.raises(ConfigError, match=r"no such layer; found '.*'; expected 0 \.\.\. 3, last, all or none"):
         parse_layers(text, 4)
 
 

@@ -197,8 +197,10 @@ def test_layers_are_spread_evenly(kd_loss, name, student, teacher, layers):
     assert loss.teacher_layers == sorted({*layers, *([0] if name == "star" else [])})
 
 
-def test_the_papers_layers_are_distilhuberts_default(kd_loss):
-    assert kd_loss("distilhubert", num_teacher_hidden=25).teacher_layers == [8, 16, 24]
+@pytest.mark.parametrize(("num_hidden", "layers"), [(25, [8, 16, 24]), (13, [4, 8, 12]), (7, [2, 4, 6]), (3, [1, 2])])
+def test_distilhuberts_layers_are_spread_evenly(kd_loss, num_hidden, layers):
+    """Of WavLM-Large they are the paper's."""
+    assert kd_loss("distilhubert", num_teacher_hidden=num_hidden).teacher_layers == layers
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_the_papers_layers_are_distilhuberts_default(kd_loss):
     [
         ("cosine", {"teacher_layer": 5}, "no such layer in 'teacher_layer'; found 5; expected -5 ... 4"),
         ("cosine", {"student_layer": -4}, "no such layer in 'student_layer'; found -4; expected -3 ... 2"),
-        ("distilhubert", {}, "found 8; expected -5 ... 4. To mend: set teacher_layers, e.g. [1, 3, 4]"),
+        ("distilhubert", {"teacher_layers": [8]}, "found 8; expected -5 ... 4. To mend: leave it out for [1, 3, 4]"),
         ("distilhubert", {"teacher_layers": []}, "teacher_layers must name at least one layer"),
         ("distilhubert", {"teacher_layers": [1, 1]}, "none twice"),
         ("distilhubert", {"cosine_weight": -1}, "cosine_weight must not be negative"),

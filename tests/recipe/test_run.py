@@ -140,6 +140,23 @@ class TestStages:
         log = (tmp_path / "log/distill_sv_mixer.log").read_text()
         assert "9 utterances" in log and (tmp_path / "sv_mixer/model.safetensors").exists()
 
+    def test_4_and_5_the_layers_that_the_students_need(self, where, tmp_path):
+        """Another KD loss makes the targets anew, another learning rate does not."""
+        conf, low = tmp_path / "conf", tmp_path / "conf/demo_distill_low.yaml"
+        shutil.copytree(CONF, conf)
+        shutil.copytree(where / "exp/teacher", tmp_path / "teacher")
+        base = "base: demo_distill_sv_mixer.yaml\n"
+        low.write_text(base + "kd_losses: [{name: hidden_mse}]\n")
+        some = ["--exp", str(tmp_path), "--conf-dir", str(conf), "--student", "transformer low"]
+        assert commands(run_stage(where, 4, *some)[1]) == ["train-teacher", "extract-targets"]
+        low.write_text(base + "lr: 0.01\nkd_losses: [{name: hidden_mse}]\n")
+        assert commands(run_stage(where, 4, *some)[1]) == ["train-teacher"]
+        low.write_text(base + "kd_losses: [{name: distilhubert}]\n")
+        assert commands(run_stage(where, 4, *some)[1]) == ["train-teacher", "extract-targets"]
+        run_stage(where, 5, *some)
+        assert json.loads((tmp_path / "targets/targets.json").read_text())["layers"] == [1, 2]
+        assert (tmp_path / "low/model.safetensors").exists()
+
     def test_4_and_5_from_shards(self, where, tmp_path):
         """Made once; the targets are still those of the utterances, wherever their audio lies."""
         some = ["--exp", str(tmp_path), "--student", "sv_mixer", "--shards", "true"]

@@ -26,7 +26,10 @@ from svtk.train.options import TrainOptions
         (["kd_losses.0.weight=.nan"], "found nan; expected a number, not negative"),
         (["kd_losses.0.weight=0", "sv_weight=0"], "nothing to learn: sv_weight and all weights of kd_losses are 0"),
         (["sv_weight=-1"], "sv_weight must not be negative"),
-        (["kd_losses=[{name: distilhubert}]"], "no such layer in 'teacher_layers'; found 8; expected -3 ... 2"),
+        (
+            ["kd_losses=[{name: distilhubert, teacher_layers: [8]}]"],
+            "'teacher_layers'; found 8; expected -3 ... 2",
+        ),
         (["kd_losses.0.teacher_layer=9"], "no such layer in 'teacher_layer'; found 9; expected -3 ... 2"),
         (["kd_losses.0.student_layer=3"], "no such layer in 'student_layer'; found 3; expected -3 ... 2"),
         (["sv_loss={name: hidden_mse}"], "'hidden_mse' of losses does not serve here"),
