@@ -17,53 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from run_sh import CONF, RUN, command, commands, run, run_stage, start
 from svtk.kaldi.datadir import read_data_dir
 from svtk.kaldi.tables import ScpReader, TableWriter, read_table, read_vectors
 from svtk.kaldi.trials import read_scores, read_trials
-from svtk.prepare.demo_corpus import make_demo_corpus
 
 pytestmark = pytest.mark.recipe
 
-RUN = Path(__file__).resolve().parents[2] / "egs/voxceleb/run.sh"
-CONF = Path(__file__).parent / "conf"
 SYSTEMS = ("teacher", "sv_mixer", "transformer", "sv_mixer_linear")
 TRIALS = ("test", "test_same_sex")
 KINDS = ("", "_as_norm")  # of scores
-
-
-def command(where: Path, *options: str, corpus: str = "demo") -> list[str]:
-    return [
-        *("bash", str(RUN), "--corpus", corpus, "--conf-dir", str(CONF), "--num-valid-spks", "2", "--nj", "1"),
-        "--export=false",  # but for its own test, below
-        *("--data", str(where / "data"), "--exp", str(where / "exp"), *options),
-    ]
-
-
-def start(words: list[str], **options) -> subprocess.Popen:
-    environment = {**os.environ, "SVTK_PYTHON": sys.executable}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, env=environment, **pipes, **options)
-
-
-def run(where: Path, *options: str, corpus: str = "demo", **how) -> tuple[int, str, str]:
-    process = start(command(where, *options, corpus=corpus), **how)
-    stdout, stderr = process.communicate(timeout=600)
-    return process.returncode, stdout, stderr
-
-
-def run_stage(where: Path, number: int, *options: str, corpus: str = "demo") -> tuple[str, str]:
-    """Run one stage that must succeed; returns stdout and stderr."""
-    status, stdout, stderr = run(where, "--stage", str(number), "--stop-stage", str(number), *options, corpus=corpus)
-    assert status == 0, stderr
-    assert [line for line in stderr.splitlines() if line[8:15] == " stage "] == [
-        line for line in stderr.splitlines() if line[8:].startswith(f" stage {number}: ")
-    ]
-    return stdout, stderr
-
-
-def commands(stderr: str) -> list[str]:
-    """The svtk verbs that were run."""
-    return [line.split()[3] for line in stderr.splitlines() if line[8:].startswith(" $ svtk ")]
 
 
 def snapshot(where: Path) -> dict[str, int]:
@@ -389,114 +352,3 @@ class TestStages:
         assert json.loads((where / "exp/sv_mixer_lmft/train.json").read_text())["epochs"] == 1
         rows = [line.split() for line in stdout.splitlines()]
         assert [row[0] for row in rows if row[1:2] == ["voxsrc23"]] == ["teacher", "sv_mixer", "sv_mixer_lmft"]
-
-
-@pytest.fixture(scope="module")
-def audio(tmp_path_factory):
-    """A folder with two utterances of each of 4 speakers to train on and of 2 to test on."""
-    root = tmp_path_factory.mktemp("audio") / "corpus"
-    make_demo_corpus(root, num_spks=6, num_test_spks=2, utts_per_spk=2, seed=1)
-    return root
-
-
-class TestOtherCorpora:
-    def test_a_folder_with_noise_beside_it(self, audio, tmp_path):
-        root = tmp_path / "corpora/mine"
-        root.mkdir(parents=True)
-        for source, to in (("train", root), ("test", root), ("noise", root.parent), ("rirs", root.parent)):
-            shutil.copytree(audio / source, to / source)
-        words = command(tmp_path, "--corpus-dir", "corpora/mine", "--stop-stage", "3", corpus="folder")
-        process = start(words, cwd=tmp_path)  # paths are the caller's
-        _, stderr = process.communicate()
-        assert process.returncode == 0, stderr
-        assert len(read_data_dir(tmp_path / "data/train").utterances) == 4
-        assert len(read_data_dir(tmp_path / "data/test").utterances) == 4
-        assert "no same-sex trials" in stderr and not (tmp_path / "data/trials/test_same_sex").exists()
-        assert read_data_dir(tmp_path / "data/noise/rirs").utterances
-
-    def test_a_folder_without_noise(self, audio, tmp_path):
-        shutil.copytree(audio / "train", tmp_path / "mine/train")
-        shutil.copytree(audio / "test", tmp_path / "mine/test")
-        _, stderr = run_stage(tmp_path, 2, "--corpus-dir", str(tmp_path / "mine"), corpus="folder")
-        assert "trained without them" in stderr and commands(stderr) == []
-
-    def test_voxceleb(self, audio, tmp_path):
-        """In VoxCeleb's layout and with short lists; speakers are held out of VoxCeleb2 for validation."""
-        for number, folder in enumerate(sorted((audio / "train").iterdir())):
-            shutil.copytree(folder, tmp_path / f"vox2/dev/wav/id{number:05}/video")
-        names = []
-        for number, folder in enumerate(sorted((audio / "test").iterdir())):
-            shutil.copytree(folder, tmp_path / f"vox1/test/wav/id1{number:04}/video")
-            names.append(sorted(path.name for path in folder.iterdir()))
-        trials = [
-            *(f"1 id1000{i}/video/{names[i][0]} id1000{i}/video/{names[i][1]}" for i in (0, 1)),
-            f"0 id10000/video/{names[0][0]} id10001/video/{names[1][0]}",
-        ]
-        (tmp_path / "lists").mkdir()
-        for name in ("veri_test2.txt", "list_test_all2.txt", "list_test_hard2.txt"):
-            (tmp_path / "lists" / name).write_text("\n".join(trials) + "\n")
-        places = [f"--vox1={tmp_path}/vox1", f"--vox2={tmp_path}/vox2", f"--trials-dir={tmp_path}/lists"]
-        small = ["--corpus-opts=--no-check-counts", "--num-valid-trials", "4"]
-        status, _, stderr = run(tmp_path, *places, *small, "--stop-stage", "2", corpus="voxceleb")
-        assert status == 0, stderr
-        train, valid = (set(read_data_dir(tmp_path / "data" / name).utt2spk.values()) for name in ("train", "valid"))
-        assert len(train) == len(valid) == 2 and not train & valid
-        assert read_trials(tmp_path / "data/trials/valid").labels.any()
-        assert len(read_trials(tmp_path / "data/trials/vox1_h")) == 3
-        _, stderr = run_stage(tmp_path, 1, corpus="voxceleb")
-        assert commands(stderr) == []
-
-
-@pytest.mark.parametrize(
-    ("corpus", "options", "found"),
-    [
-        ("voxceleb", ["--stage", "0"], "--corpus voxceleb needs --vox1 DIR"),
-        ("voxceleb", ["--stage", "1"], "--corpus voxceleb needs --vox1 DIR and --vox2 DIR"),
-        ("voxceleb", ["--vox1", "/no/such"], "--vox1 /no/such: no such directory"),
-        ("folder", [], "--corpus folder needs --corpus-dir ROOT"),
-        ("folder", ["--corpus-dir", "/no/such"], "/no/such/train: no such directory. To mend: lay the corpus out as"),
-        ("demo", ["--stage", "1"], "has no train and test folders. To mend: run stage 0 first (--stage 0)"),
-        ("demo", ["--stage", "4"], "data/train/wav.scp is missing. To mend: run stage 1 first (--stage 1)"),
-        ("demo", ["--stage", "5"], "data/train/wav.scp is missing. To mend: run stage 1 first (--stage 1)"),
-        ("demo", ["--stage", "8"], "no trial lists in"),
-        ("demo", ["--stage", "10"], "exp/teacher/model.safetensors is missing. To mend: run stage 4 first (--stage 4)"),
-        ("demo", ["--teacher", "./no/such"], "--teacher ./no/such: no such directory"),
-        ("demo", ["--eval-sets", "vcmix=no/such"], "--eval-sets: no/such: no such directory"),
-        ("demo", ["--stage", "6", "--lmft", "true"], "data/train/wav.scp is missing. To mend: run stage 1 first"),
-    ],
-)
-def test_what_is_missing_is_named(tmp_path, corpus, options, found):
-    status, stdout, stderr = run(tmp_path, *options, corpus=corpus)
-    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
-    assert (status, stdout) == (1, "")
-    assert len(errors) == 1 and found in errors[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        (["--corpus", "timit"], "no corpus 'timit'; expected demo, folder or voxceleb"),
-        (["--stage", "four"], "--stage and --stop-stage are whole numbers"),
-        (["--no-such", "1"], "no option --no-such"),
-        (["exp"], "found 'exp', expected options only"),
-        (["--student", ""], "--student needs at least one name"),
-        (["--nj", "0"], "--nj and --num-threads are whole numbers of at least 1"),
-        (["--num-threads", "all"], "--nj and --num-threads are whole numbers of at least 1"),
-        (["--cmd", ""], "option --cmd is empty"),
-        (["--eval-sets", "voxsrc23"], "--eval-sets: found 'voxsrc23', expected NAME=DIR with NAME one of voxsrc22"),
-        (["--eval-sets", "voxsrc23=. sitw=."], "--eval-sets: found 'sitw=.'"),
-        (["--lmft", "yes"], "--lmft"),
-        (["--score-norm", "s-norm"], "--score-norm: found 's-norm', expected none or as-norm"),
-    ],
-)
-def test_wrong_usage(tmp_path, options, found):
-    status, stdout, stderr = run(tmp_path, *options)
-    assert (status, stdout) == (2, "")
-    assert stderr.startswith("Error: ") and found in stderr and stderr.count("\n") == 1
-
-
-def test_help_names_every_option():
-    done = subprocess.run(["bash", str(RUN), "--help"], capture_output=True, text=True)
-    assert done.returncode == 0
-    for name in ("stage", "stop-stage", "corpus", "corpus-dir", "teacher", "student", "vox1", "seed", "device"):
-        assert f"\n  --{name} " in done.stdout
