@@ -80,7 +80,7 @@ def test_the_tables(done):
     eer = {name: 100 * result["metrics"]["test"]["eer"] for name, result in results.items()}
     assert cells[1] == "1 of 1" and cells[2] == f"{eer['transformer_none']:.2f}"
     cells = next(line for line in lines if line.startswith("| sv_mixer_none − transformer_none | test |")).split(" | ")
-    assert cells[2] == "1" and cells[3] == f"{eer['sv_mixer_none'] - eer['transformer_none']:.2f}"  # the first minus
+    assert cells[2] == "1, 1" and cells[3] == f"{eer['sv_mixer_none'] - eer['transformer_none']:.2f}"  # the first minus
     assert cells[6] == "one seed"  # which says nothing about seeds
     assert "2 of 3 runs are there. Missing, with their seeds: sv_mixer_last (0)." in lines
 
@@ -101,6 +101,25 @@ def test_the_report_needs_no_scores(done, tmp_path):
     page = (tmp_path / "pages/study.html").read_text()
     assert "sv_mixer_none − transformer_none" in page and "Runs that are missing" in page
     assert 'data-series="transformer_none"' in page and page.count("<svg") == 3  # runs, cost, differences
+
+
+def test_unequal_seeds_are_compared_by_their_means(done, tmp_path):
+    result = json.loads((done[0] / "exp/results/sv_mixer_none.seed0.json").read_text())
+    (tmp_path / "results").mkdir()
+    for name, values in (("sv_mixer_none", (0.11, 0.13, 0.15)), ("transformer_none", (0.2,))):
+        for seed, eer in enumerate(values):
+            for metrics in result["metrics"].values():
+                metrics["eer"] = eer
+            changed = json.dumps({**result, "name": name, "seed": seed})
+            (tmp_path / f"results/{name}.seed{seed}.json").write_text(changed)
+    words = (LOCAL / "study_report.py", LOCAL / "study_smoke.yaml", tmp_path / "results")
+    made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=100)
+    assert made.returncode == 0, made.stderr
+    rows = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if " − " in line and "| test |" in line]
+    assert rows[0][2:4] == ["3, 1", "-7.00"] and rows[0][5:7] == ["-9.00 -7.00 -5.00", "open"]
+    low, high = map(float, rows[0][4].split(" … "))
+    assert (low + high) / 2 == pytest.approx(-7, abs=0.01)
+    assert high - low >= 2 * 4.3027 * 2 * (1 + 1 / 3) ** 0.5 - 0.02  # Student's t with the 2 degrees of the three seeds
 
 
 def test_changes_of_a_run_stand_beside_it_the_best_first(done, tmp_path):
@@ -189,6 +208,39 @@ class TestIntervals:
             found = statistics.estimate(of_each.mean(axis=1).tolist(), of_each @ draws.T, num_spks)
             held += found.low <= truth <= found.high
         assert 0.93 <= held / repeats <= 0.995
+
+    @pytest.mark.parametrize(("first", "second"), [(1, 1), (1, 5), (3, 5)])
+    @pytest.mark.parametrize(("of_speakers", "of_seeds"), [(1.0, 0.2), (0.0, 0.2)])
+    def test_95_in_100_hold_a_difference_of_unequal_seeds(self, statistics, first, second, of_speakers, of_seeds):
+        """The variance between seeds is that of other rows."""
+        num_spks, repeats, truth = 40, 800, 0.7
+        rng = np.random.default_rng(first)
+        draws = rng.multinomial(num_spks, np.full(num_spks, 1 / num_spks), size=200) / num_spks
+        held = 0
+        for _ in range(repeats):
+            pooled = statistics.pool([*(of_seeds * rng.standard_normal((4, 5))), [0.3]])
+            assert pooled.freedom == 16
+            shared = rng.standard_normal(num_spks)  # how hard a speaker is for all systems
+            systems = []
+            for count, mean in ((first, truth), (second, 0.0)):
+                of_system = mean + shared + of_speakers * rng.standard_normal(num_spks) / 2**0.5
+                systems.append(of_system + of_seeds * rng.standard_normal((count, 1)))
+            values = [system.mean(axis=1).tolist() for system in systems]
+            found = statistics.unpaired(*values, [system @ draws.T for system in systems], num_spks, pooled)
+            held += found.low <= truth <= found.high
+        assert 0.93 <= held / repeats <= 0.995
+
+    def test_one_seed_borrows_the_others_variance(self, statistics):
+        same = np.full((1, 50), 0.1)  # speakers change nothing
+        pooled = statistics.pool([[0.0, 0.2], [0.5], [1.0, 1.0, 1.0]])
+        assert pooled == statistics.Pooled(pytest.approx(0.02 / 3), 3)
+        found = statistics.estimate([0.1], same, 40, pooled)
+        assert found.deviation is None and found.over_seeds
+        assert found.high - found.mean == pytest.approx(3.1824 * (0.02 / 3) ** 0.5, rel=1e-4)  # 3 degrees
+        alone = statistics.estimate([0.1], same, 40, statistics.pool([[0.5], []]))
+        assert alone.high == pytest.approx(alone.mean) and not alone.over_seeds
+        two = statistics.estimate([0.0, 0.2], np.full((2, 50), 0.1), 40, pooled)
+        assert two.high - two.mean == pytest.approx(12.706 * 0.1, rel=1e-4)  # its own
 
     def test_seeds_count(self, statistics):
         same = np.full((3, 50), 0.1)  # speakers change nothing

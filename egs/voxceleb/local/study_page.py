@@ -13,7 +13,7 @@ from svtk.score.report.drawings import Drawing
 from svtk.score.report.figures import INK, MUTED, Colors, styled, subplots, tag
 from svtk.score.report.page import fill_page, inline_figure
 
-_INTERVAL = "95 % interval over seeds and test speakers; of one seed over speakers alone"
+_INTERVAL = "95 % interval over seeds and test speakers"
 
 
 def render(study: Study, command: str) -> str:
@@ -36,7 +36,7 @@ def _lede(study: Study) -> str:
     if not study.differences or (found := study.differences[0].of("eer")) is None:
         return study.count
     first = study.differences[0]
-    seeds = f"{len(found.values)} seed" + "s" * (len(found.values) > 1)
+    seeds = f"{first.seeds} seed" + "s" * (len(found.values) > 1)
     what = f"{first.first.name} minus {first.second.name}: {spread(found, 100, 2)} points of EER"
     return f"{study.count} {what} (95 %: {between(found, 100, 2)}; {seeds})."
 
@@ -97,7 +97,11 @@ def _section(
 
 
 def _differences_section(differences: Sequence[Difference], colors: Colors) -> dict[str, Any]:
-    columns = [("first − second", "", False), ("trials", "", False), ("seeds", "that both have", True)]
+    columns = [
+        ("first − second", "", False),
+        ("trials", "", False),
+        ("seeds", "one by one; or of the first, of the second", False),
+    ]
     columns += [("EER, points", _INTERVAL, True), ("first is", "whether the interval leaves 0 out", False)]
     columns += [("minDCF 0.05", _INTERVAL, True)]
     rows = []
@@ -108,14 +112,15 @@ def _differences_section(differences: Sequence[Difference], colors: Colors) -> d
                 continue
             label = f"{difference.first.name} − {difference.second.name}"
             cells = [{"text": label, "color": colors[difference.first.config]}, {"text": name}]
-            cells += [_cell(len(eer.values), 1, 0), _figure_cell(eer, 100, 2), {"text": verdict(eer)}]
+            cells += [{"text": difference.seeds}, _figure_cell(eer, 100, 2), {"text": verdict(eer)}]
             rows.append({"key": label, "cells": [*cells, _figure_cell(cost, 1, 3)]})
     about = "Left of 0 the first has fewer errors. Dots: seeds. Lines: 95 % over seeds and speakers. Trials: test."
-    drawing = Drawing("differences", None, "Paired differences", about, partial(draw_differences, differences, colors))
+    drawing = Drawing("differences", None, "Differences", about, partial(draw_differences, differences, colors))
     return {
         "name": "differences",
-        "heading": "Paired differences",
-        "about": "Same seed, same trials, same draws of speakers. One in twenty intervals errs by chance.",
+        "heading": "Differences",
+        "about": "Same trials and draws of speakers, and seed by seed where both have the same. One interval in "
+        "twenty errs by chance.",
         "columns": _headings(columns),
         "rows": rows,
         "figures": [inline_figure(drawing)],

@@ -18,15 +18,20 @@ from typing import Any
 
 import numpy as np
 from study import chosen, read_json, read_matrix, stop
-from study_statistics import Estimate, estimate, from_words
+from study_statistics import Estimate, Pooled, estimate, from_words, pool, unpaired
 
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 TRIALS = {"test": "test", "test_same_sex": "same sex"}  # and what tables call them
+FIGURES = ("eer", "min_dcf")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The results of a run, or of a teacher, by seed: ``planned`` is how many seeds there should be."""
+    """The results of a run, or of a teacher, by seed.
+
+    ``planned`` is how many seeds there should be, ``pooled`` the variance between seeds of all rows, by figure and
+    trials; a teacher, which no seed of the students' touches, has none.
+    """
 
     name: str
     results: dict[int, dict[str, Any]]
@@ -34,6 +39,7 @@ class Row:
     config: str = "teacher"
     group: str = "encoders"  # its first
     paper: str | None = None
+    pooled: Mapping[tuple[str, str], Pooled | None] = dataclasses.field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
@@ -63,14 +69,12 @@ class Row:
         seeds = sorted(self.results)
         if not seeds or any(trials not in self.results[seed]["metrics"] for seed in seeds):
             return None
-        return estimate(
-            [self.value(figure, trials, seed) for seed in seeds], self.draws(figure, trials, seeds), self.num_spks
-        )
+        values, draws = [self.value(figure, trials, seed) for seed in seeds], self.draws(figure, trials, seeds)
+        return estimate(values, draws, self.num_spks, self.pooled.get((figure, trials)))
 
     def value(self, figure: str, trials: str, seed: int) -> float:
         """The figure of one seed."""
-        found = self.results[seed]["metrics"][trials]
-        return found["eer"] if figure == "eer" else found["min_dcf"]["0.05"]
+        return value_of(self.results[seed], figure, trials)
 
     def draws(self, figure: str, trials: str, seeds: Sequence[int]) -> np.ndarray | None:
         """The figure with each draw of speakers, float64 (S, R); None where a run's are not known."""
@@ -84,27 +88,53 @@ class Row:
         return self._first["metrics"]["test"]["confidence"]["num_spks"]
 
 
+def value_of(result: Mapping[str, Any], figure: str, trials: str) -> float:
+    """A result's ``eer`` or ``min_dcf`` (p_target 0.05)."""
+    found = result["metrics"][trials]
+    return found["eer"] if figure == "eer" else found["min_dcf"]["0.05"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The first row's figures minus the second's, of the seeds that both have."""
+    """The first row's figures minus the second's: seed by seed where both have the same, else of their means."""
 
     first: Row
     second: Row
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds that both have."""
-        return sorted(set(self.first.results) & set(self.second.results))
+    def is_there(self) -> bool:
+        """Whether both rows have a result."""
+        return bool(self.first.results and self.second.results)
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether seeds are compared one by one."""
+        seeds = [set(row.results) for row in (self.first, self.second)]
+        return seeds[0] == seeds[1] and len(seeds[0]) > 1
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds are compared."""
+        counts = [len(row.results) for row in (self.first, self.second)]
+        return str(counts[0]) if self.is_paired else f"{counts[0]}, {counts[1]}"
 
     def of(self, figure: str, trials: str = "test") -> Estimate | None:
-        """The paired difference of ``eer`` or ``min_dcf``; None where a run does not have it."""
-        rows, seeds = (self.first, self.second), self.seeds
-        if any(trials not in row.results[seed]["metrics"] for row in rows for seed in seeds):
+        """The difference of ``eer`` or ``min_dcf``; None where a run does not have it."""
+        rows, pooled = (self.first, self.second), self.first.pooled.get((figure, trials))
+        if any(row.of(figure, trials) is None for row in rows):
             return None
-        first, second = ([row.value(figure, trials, seed) for seed in seeds] for row in rows)
-        draws = [row.draws(figure, trials, seeds) for row in rows]
-        known = None if any(d is None for d in draws) else draws[0] - draws[1]
-        return estimate([a - b for a, b in zip(first, second, strict=True)], known, self.first.num_spks)
+        seeds = [sorted(row.results) for row in rows]
+        if self.is_paired or pooled is None:
+            seeds = [sorted(set(seeds[0]) & set(seeds[1]))] * 2
+        values = [[row.value(figure, trials, seed) for seed in of] for row, of in zip(rows, seeds, strict=True)]
+        draws = [row.draws(figure, trials, of) for row, of in zip(rows, seeds, strict=True)]
+        known = None if any(d is None for d in draws) else draws
+        if not self.is_paired and pooled is not None:
+            return unpaired(*values, known, self.first.num_spks, pooled)
+        if not seeds[0]:
+            return None
+        between_rows = None if known is None else known[0] - known[1]
+        return estimate([a - b for a, b in zip(*values, strict=True)], between_rows, self.first.num_spks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,11 +192,18 @@ def read_study(path: str, results: str) -> Study:
     for file in sorted(Path(results).glob("*.seed*.json")):
         result = read_json(file)
         found.setdefault(result["name"], {})[result["seed"]] = result
+    several = [list(of_seed.values()) for of_seed in found.values() if len(of_seed) > 1]
+    pooled = {
+        (figure, trials): pool([value_of(result, figure, trials) for result in of] for of in several)
+        for figure in FIGURES
+        for trials in TRIALS
+        if all(trials in result["metrics"] for of in several for result in of)
+    }
     rows = {}
     for name, run in matrix["runs"].items():
         of_seed = found.get(name, {})
         planned = max([run["seeds"], *(seed + 1 for seed in of_seed)])  # study.sh --seeds makes more
-        rows[name] = Row(name, of_seed, planned, run["config"], run["groups"][0], run.get("paper"))
+        rows[name] = Row(name, of_seed, planned, run["config"], run["groups"][0], run.get("paper"), pooled)
     teachers = [
         Row(teacher["name"].removeprefix("teacher_"), {0: teacher})
         for teacher in map(read_json, sorted(Path(results).glob("teacher_*.json")))
@@ -181,8 +218,8 @@ def read_study(path: str, results: str) -> Study:
         teachers,
         {group: list(chosen(matrix, group)) for group in groups},
         matrix.get("titles", {}),
-        [difference for difference in differences if difference.seeds],
-        {name: difference for name, difference in against.items() if difference.seeds},
+        [one for one in differences if one.is_there],
+        {name: one for name, one in against.items() if one.is_there},
     )
 
 
@@ -197,7 +234,7 @@ def origin(study: Study) -> dict[tuple[str, str], int]:
 
 def verdict(difference: Estimate) -> str:
     """What a difference's interval says."""
-    if difference.low is None or len(difference.values) < 2:
+    if difference.low is None or not difference.over_seeds:
         return "one seed" if len(difference.values) < 2 else "–"
     return "lower" if difference.high < 0 else "higher" if difference.low > 0 else "open"
 
@@ -214,7 +251,7 @@ def markdown(study: Study) -> str:
             "",
         ]
     if study.differences:
-        parts += ["#### Paired differences: the first minus the second", "", *_differences(study.differences), ""]
+        parts += ["#### Differences: the first minus the second", "", *_differences(study.differences), ""]
     names = ", ".join(f"{row.name} ({' '.join(map(str, row.missing))})" for row in study.missing)
     parts += [study.count + (f" Missing, with their seeds: {names}." if names else ""), ""]
     parts += [f"Revision {key[0]}, {key[1]}: {number} results." for key, number in origin(study).items()]
@@ -276,7 +313,7 @@ def _differences(differences: Sequence[Difference]) -> list[str]:
             eer, cost = difference.of("eer", trials), difference.of("min_dcf", trials)
             if eer is None or cost is None:
                 continue
-            cells = [f"{difference.first.name} − {difference.second.name}", name, str(len(eer.values))]
+            cells = [f"{difference.first.name} − {difference.second.name}", name, difference.seeds]
             cells += [spread(eer, 100, 2), between(eer, 100, 2), " ".join(f"{100 * value:.2f}" for value in eer.values)]
             lines.append(_line([*cells, verdict(eer), spread(cost, 1, 3), between(cost, 1, 3)]))
     return lines
