@@ -1,4 +1,4 @@
-"""Large-margin fine-tuning (Thienpondt et al., ICASSP 2021): a trained model goes on, with longer crops and margin."""
+"""A trained model goes on: longer crops, a larger margin (Thienpondt et al., ICASSP 2021), a teacher's encoder, too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from svtk.train import parallel
 from svtk.train.classifier import start_classifier
 from svtk.train.options import TrainOptions, resolve
 from svtk.train.run import Run
+from svtk.train.teacher import save_with_encoder
 
 __all__ = ["FineTuneConfig", "fine_tune"]
 
@@ -32,6 +33,9 @@ class FineTuneConfig(TrainOptions):
 
     Attributes:
         sv_loss: component.
+        train_encoder: the pretrained encoder of a teacher learns, too, and is saved in ``encoder/``: the second of the
+            two steps that pretrained models are fine-tuned in (Chen et al., ICASSP 2022), after the backend alone. A
+            student's encoder always learns.
     """
 
     crop_duration: float = 5.98
@@ -42,14 +46,15 @@ class FineTuneConfig(TrainOptions):
     sv_loss: dict = dataclasses.field(
         default_factory=lambda: {"name": "aam_softmax", "margin": 0.5, "top_k_penalty": "none"}
     )
+    train_encoder: bool = False
 
 
 @parallel.in_all_processes
 def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None) -> None:
     """Train on the encoder and the backend of *model*, and save both as a new MODEL_DIR.
 
-    A teacher's encoder, which its MODEL_DIR only refers to, stays frozen: its backend alone is fine-tuned. The
-    speaker classes begin as :func:`svtk.train.classifier.start_classifier` says.
+    A teacher's encoder, which its MODEL_DIR only refers to, stays frozen, and its backend alone is fine-tuned, but with
+    ``train_encoder``. The speaker classes begin as :func:`svtk.train.classifier.start_classifier` says.
 
     Args:
         mapping: configuration as read from YAML and ``--set``.
@@ -62,7 +67,7 @@ def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None
     """
     config = from_mapping(FineTuneConfig, mapping, path=path)
     components, resolved = resolve(config, path)
-    trained = load_model(model)
+    trained = load_model(model, frozen=not config.train_encoder)
     if config.crop_samples < trained.window_samples:
         raise ConfigError(
             "crops are shorter than a window of the model",
@@ -72,8 +77,13 @@ def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None
         )
     if run.finished("fine-tune", resolved, model=model):
         return
-    if trained.config.kind == "teacher":
+    save = {}
+    if trained.config.kind == "teacher" and config.train_encoder:
+        own = {**trained.config.teacher, "source": "encoder"}
+        trained.config = dataclasses.replace(trained.config, teacher=own)
+        save["save"] = save_with_encoder
+    elif trained.config.kind == "teacher":
         trained.freeze_encoder()
     start = partial(start_classifier, source=Path(model))
     torch.manual_seed(run.seed)
-    run.train(trained, run.crops(config), components["sv_loss"], config, start=start)
+    run.train(trained, run.crops(config), components["sv_loss"], config, start=start, **save)

@@ -16,7 +16,7 @@ from svtk.train import parallel
 from svtk.train.options import FrozenEncoderOptions, resolve
 from svtk.train.run import Run
 
-__all__ = ["TeacherConfig", "train_teacher"]
+__all__ = ["TeacherConfig", "save_with_encoder", "train_teacher"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +64,14 @@ def train_teacher(mapping: dict[str, Any], run: Run, *, encoder: str | None = No
             spec, new = {"name": "wavlm", "source": "encoder"}, wavlm.create(config.new_model)
         head = backend.build(num_hidden=new.num_hidden, hidden_dim=new.hidden_dim)
         model = SpeakerModel(ModelConfig("teacher", config.crop_duration, backend.spec(), teacher=spec), new, head)
-        run.train(model, run.crops(config), sv_loss, config, save=_save_with_encoder)
+        run.train(model, run.crops(config), sv_loss, config, save=save_with_encoder)
 
 
 def _absolute(source: str) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else source
 
 
-def _save_with_encoder(model: SpeakerModel, directory: Path) -> None:
+def save_with_encoder(model: SpeakerModel, directory: Path) -> None:
+    """Save a teacher whose encoder has learned, and lies in ``encoder/``, where its ``config.yaml`` says it does."""
     model.encoder.save_pretrained(str(directory / "encoder"))
     save_model(model, directory)

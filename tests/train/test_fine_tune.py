@@ -17,6 +17,7 @@ from svtk.data.cuts import load_utterances
 from svtk.errors import ConfigError, ModelError
 from svtk.kaldi.datadir import read_data_dir, write_data_dir
 from svtk.models.speaker_model import SpeakerModel, load_model
+from svtk.models.teacher import load_teacher
 from svtk.train.brain import SpeakerBrain
 from svtk.train.classifier import mean_embeddings
 from svtk.train.fine_tune import FineTuneConfig, fine_tune
@@ -153,6 +154,50 @@ def test_sub_centres_are_drawn_by_the_seed(student_dir, tune, tmp_path):
         tune(tmp_path / name, student_dir, max_epochs=1, sv_loss={"name": "subcenter_aam", "top_k_penalty": "none"})
     one, other = (load_file(tmp_path / name / "classifier.safetensors")["weight"] for name in ("one", "other"))
     assert torch.equal(one, other) and not torch.equal(one[0], one[1])
+
+
+@pytest.fixture
+def teacher_on(run_of, training, wavlm_dir, tmp_path):
+    """A backend on a frozen pretrained encoder."""
+    mapping = {**training, "max_epochs": 1, "backend": {"name": "linear", "embedding_dim": 6}}
+    train_teacher(mapping, run_of(tmp_path / "teacher"), encoder=wavlm_dir)
+    return tmp_path / "teacher"
+
+
+def test_a_teachers_encoder_learns_where_it_is_asked_to(teacher_on, tune, wavlm_dir, tmp_path):
+    """And lies in the MODEL_DIR; the pretrained one stays as it was."""
+    pretrained = (Path(wavlm_dir) / "model.safetensors").read_bytes()
+    tune(tmp_path / "m", teacher_on, train_encoder=True, lr=1e-3)
+    assert (Path(wavlm_dir) / "model.safetensors").read_bytes() == pretrained
+    assert all_learned(teacher_on, tmp_path / "m")
+    wav = torch.randn(1, 8000)
+    before, after = load_teacher(wavlm_dir)(wav), load_teacher(tmp_path / "m")(wav)
+    assert not any(torch.equal(a, b) for a, b in zip(before[1:], after[1:], strict=True))
+    model = load_model(tmp_path / "m")
+    assert all(torch.equal(a, b) for a, b in zip(model.encoder(wav), after, strict=True))
+    said = yaml.safe_load((teacher_on / "config.yaml").read_text())["teacher"]
+    assert yaml.safe_load((tmp_path / "m/config.yaml").read_text())["teacher"] == {**said, "source": "encoder"}
+    shutil.move(tmp_path / "m", tmp_path / "elsewhere")
+    assert torch.equal(load_model(tmp_path / "elsewhere")(wav)[1], model(wav)[1])
+
+
+def test_an_encoder_that_learns_begins_where_the_other_run_ended(teacher_on, tune, tmp_path):
+    tune(tmp_path / "m", teacher_on, train_encoder=True, lr=1e-12, max_epochs=1)
+    wav = torch.randn(1, 8000)
+    before, after = (load_model(directory).encoder(wav) for directory in (teacher_on, tmp_path / "m"))
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+
+
+def test_an_encoder_that_learns_resumes(teacher_on, tune, tmp_path, stop_at, monkeypatch):
+    tune(tmp_path / "whole", teacher_on, train_encoder=True)
+    stop_at(2, 2, stop)
+    with pytest.raises(Stop):
+        tune(tmp_path / "broken", teacher_on, train_encoder=True)
+    monkeypatch.undo()
+    tune(tmp_path / "broken", teacher_on, train_encoder=True)
+    for name in ("model.safetensors", "encoder/model.safetensors"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_teachers_encoder_stays(run_of, tune, training, tmp_path):

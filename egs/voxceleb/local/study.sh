@@ -80,13 +80,18 @@ targets_of() {  # targets_of NAME SOURCE: hidden states of the training data
   run "$exp/log/targets_$1.log" svtk extract-targets --teacher "$2" --layers "$layers" --compress two-byte \
     --min-duration "$crop" --device "$device" "$data/train" "$exp/targets/$1"
 }
-train_teacher() {  # train_teacher NAME CONFIG: a backend on Whisper, and Whisper itself where CONFIG says so
+train_teacher() {  # train_teacher NAME VERB...: by a verb with its options
   local dir=$exp/teachers/$1 augment=()
   [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
-  run "$exp/log/teacher_$1.log" svtk train-teacher --config "$2" --encoder "$whisper" --valid "$data/valid" \
-    --valid-trials "$data/trials/valid" --device "$device" "${augment[@]}" "$data/train" "$dir"
+  run "$exp/log/teacher_$1.log" svtk "${@:2}" --valid "$data/valid" --valid-trials "$data/trials/valid" \
+    --device "$device" "${augment[@]}" "$data/train" "$dir"
   [ -s "$dir/test.scp" ] || run "$exp/log/extract_teacher_$1.log" \
     svtk extract-embeddings --device "$device" "$dir" "$data/test" "ark,scp:$dir/test.ark,$dir/test.scp"
+}
+train_whisper() {  # its backend alone
+  local config=$SVTK_ROOT/conf/study_teacher.yaml
+  [ "$smoke" = false ] || config=$_local/study_smoke_teacher.yaml
+  train_teacher whisper train-teacher --config "$config" --encoder "$whisper"
 }
 measure_teacher() {
   local dir=$exp/teachers/$1
@@ -101,16 +106,15 @@ for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' 
   esac
   log "teacher: $teacher"
   mkdir -p "$exp/teachers/$teacher"
-  config=$SVTK_ROOT/conf/study_teacher.yaml
-  [ "$smoke" = false ] || config=$_local/study_smoke_teacher.yaml
   case $teacher in
     whisper)
       targets_of whisper "$whisper"
-      train_teacher whisper "$config"
+      train_whisper
       measure_teacher whisper
       ;;
     whisper_tuned)
-      train_teacher whisper_tuned "$SVTK_ROOT/conf/study_teacher_tuned.yaml"
+      train_whisper  # first the backend, then both
+      train_teacher whisper_tuned fine-tune --config "$SVTK_ROOT/conf/study_teacher_tuned.yaml" --model "$exp/teachers/whisper"
       targets_of whisper_tuned "$exp/teachers/whisper_tuned"
       measure_teacher whisper_tuned
       ;;
