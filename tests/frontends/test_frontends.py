@@ -58,6 +58,17 @@ def test_the_waveform_frontend_is_the_papers():
     assert frontend.dropout.p == 0.1
 
 
+@pytest.mark.parametrize("channels", [64, 512])
+def test_the_waveform_reaches_the_last_layer(channels):
+    """With PyTorch's own first weights LayerNorm's epsilon was above what is left, and a student learned nothing."""
+    torch.manual_seed(0)
+    frontend, into_norm = build("waveform_conv", channels=channels), []
+    frontend.norm.register_forward_pre_hook(lambda _, given: into_norm.append(given[0]))
+    out = frontend(0.05 * torch.randn(2, 16_000))
+    assert into_norm[0].var(-1).mean() > 100 * frontend.norm.eps
+    assert out.std(1).mean() > 0.2  # over time
+
+
 def test_the_waveform_frontends_forward_pass():
     """GroupNorm after the first convolution only, GELU after each, LayerNorm before the projection."""
     frontend = build("waveform_conv", channels=4)
