@@ -77,10 +77,12 @@ def test_the_loss_falls(distil, tmp_path, history):
     assert records[-1]["sv"] < 0.7 * records[0]["sv"] and records[-1]["hidden_mse"] < 0.97 * records[0]["hidden_mse"]
 
 
-def test_half_precision(whole, distil, tmp_path, history):
+def test_half_precision(distil, tmp_path, history):
     """bfloat16 in the forward pass; losses, weights and what is saved stay float32."""
-    [first, _], [single, _] = history(distil(tmp_path / "m", "precision=bf16")), history(whole)
-    assert first["loss"] != single["loss"] and first["loss"] == pytest.approx(single["loss"], rel=0.05)
+    settings = ("max_epochs=1", "lr=1e-6", "student.dropout=0", "frontend.dropout=0")  # rounding alone differs
+    [half] = history(distil(tmp_path / "m", "precision=bf16", *settings))
+    [single] = history(distil(tmp_path / "single", *settings))
+    assert half["loss"] != single["loss"] and half["loss"] == pytest.approx(single["loss"], rel=0.05)
     assert all(w.dtype != torch.bfloat16 for w in load_file(tmp_path / "m/model.safetensors").values())
 
 

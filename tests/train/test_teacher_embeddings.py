@@ -56,10 +56,11 @@ def test_embeddings_hidden_states_and_speakers_together(distil, tmp_path, vector
 
 @pytest.mark.parametrize("kd", [COSINE, "kd_losses=[{name: embedding_relational}]"])
 def test_embeddings_alone_need_no_teacher_and_are_learned(distil, tmp_path, vectors, write, history, kd):
-    settings = (kd, "sv_weight=0", "max_epochs=12", "lr=5e-3", "student.dropout=0")
+    settings = (kd, "sv_weight=0", "max_epochs=12", "lr=5e-3", "student.dropout=0", "batch_size=8")
     records = history(distil(tmp_path / "m", *settings, **NO_TEACHER, teacher_embeddings=write(vectors)))
     name = "embedding_cosine" if kd == COSINE else "embedding_relational"
-    assert "sv" not in records[0] and records[-1][name] < 0.8 * records[0][name]
+    last = sum(record[name] for record in records[-3:]) / 3  # few pairs an epoch: one epoch alone is chance
+    assert "sv" not in records[0] and last < 0.8 * records[0][name]
 
 
 def test_each_crop_has_its_utterances_embedding(distil, tmp_path, vectors, write, history):
