@@ -29,6 +29,7 @@ def config_class(name: str) -> type:
     """The dataclass of a file's verb."""
     for word, cls in (
         ("distill", DistillConfig),
+        ("teacher_tuned", FineTuneConfig),
         ("teacher", TeacherConfig),
         ("backend", BackendConfig),
         ("lmft", FineTuneConfig),

@@ -73,6 +73,20 @@ def teacher_embeddings(corpus, tmp_path_factory):
     return f"ark:{table}"
 
 
+def trained_teacher(svtk_main, corpus, encoder, model):
+    sets = [
+        word
+        for setting in (*cut_down(load_config(CONF / "study_teacher.yaml")), "crop_duration=0.5")
+        for word in ("--set", setting)
+    ]
+    done = svtk_main(
+        *("train-teacher", "--config", CONF / "study_teacher.yaml", *sets, "--encoder", encoder),
+        *("--valid", corpus.valid, "--valid-trials", corpus.trials, corpus.train, model),
+    )
+    assert done.code == 0, done.stderr
+    return model
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps(name, svtk_main, corpus, teacher, teacher_embeddings, student_dir, tmp_path):
     mapping = load_config(CONF / f"{name}.yaml")
@@ -83,6 +97,10 @@ def test_two_steps(name, svtk_main, corpus, teacher, teacher_embeddings, student
         settings.append("crop_duration=0.5")
         if any(loss["name"].startswith("embedding_") for loss in mapping.get("kd_losses", [])):
             data += ["--teacher-embeddings", teacher_embeddings]
+    elif "teacher_tuned" in name:
+        verb = "fine-tune"
+        settings += ["crop_duration=0.5", "valid_every=1"]
+        data += ["--model", trained_teacher(svtk_main, corpus, teacher, tmp_path / "teacher")]
     elif "teacher" in name:
         verb, settings = "train-teacher", [*settings, "crop_duration=0.5"]
         data += [] if "new_model" in mapping else ["--encoder", teacher]

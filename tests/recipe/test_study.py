@@ -69,6 +69,24 @@ def test_every_run_leaves_its_result(done):
     assert len((results / "sv_mixer_none.seed0.json").read_bytes()) < 20_000
 
 
+def test_a_teacher_and_what_it_teaches(done, wavlm_dir, tmp_path):
+    """Its targets, its backend, how well it verifies and a student; a call after that makes nothing again."""
+    words = ["bash", str(LOCAL / "study.sh"), "--data", f"{done[0]}/data", "--exp", str(tmp_path)]
+    words += ["--smoke", "true", "--whisper", wavlm_dir, "--only", "sv_mixer_last"]
+    first = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert first.returncode == 0, first.stderr
+    results = {file.name: json.loads(file.read_text()) for file in (tmp_path / "results").iterdir()}
+    assert set(results) == {"teacher_whisper.json", "sv_mixer_last.seed0.json"}
+    assert all(0 <= result["metrics"]["test"]["eer"] <= 1 for result in results.values())
+    assert all("hidden_mse" in epoch for epoch in results["sv_mixer_last.seed0.json"]["train"]["history"])
+    assert "| whisper | 1 of 1 |" in first.stdout and not list(tmp_path.glob("runs.*"))
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "results").iterdir()}
+    again = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "results").iterdir()}
+
+
 def test_the_tables(done):
     where, again = done
     lines = again.stdout.splitlines()
@@ -110,13 +128,16 @@ def test_unequal_seeds_are_compared_by_their_means(done, tmp_path):
         for seed, eer in enumerate(values):
             for metrics in result["metrics"].values():
                 metrics["eer"] = eer
-            changed = json.dumps({**result, "name": name, "seed": seed})
+            changed = json.dumps({**result, "name": name, "seed": seed, "revision": f"{seed}123456789ab+"})
             (tmp_path / f"results/{name}.seed{seed}.json").write_text(changed)
     words = (LOCAL / "study_report.py", LOCAL / "study_smoke.yaml", tmp_path / "results")
     made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=100)
     assert made.returncode == 0, made.stderr
     rows = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if " − " in line and "| test |" in line]
     assert rows[0][2:4] == ["3, 1", "-7.00"] and rows[0][5:7] == ["-9.00 -7.00 -5.00", "open"]
+    origins = [line for line in made.stdout.splitlines() if line.startswith("- ")]
+    assert [line.split(", ")[0] for line in origins] == ["- 0123456789+", "- 1123456789+", "- 2123456789+"]
+    assert origins[0].endswith(": sv_mixer_none 0, transformer_none 0")
     low, high = map(float, rows[0][4].split(" … "))
     assert (low + high) / 2 == pytest.approx(-7, abs=0.01)
     assert high - low >= 2 * 4.3027 * 2 * (1 + 1 / 3) ** 0.5 - 0.02  # Student's t with the 2 degrees of the three seeds
@@ -128,8 +149,10 @@ def test_changes_of_a_run_stand_beside_it_the_best_first(done, tmp_path):
     result = json.loads((done[0] / "exp/results/sv_mixer_none.seed0.json").read_text())
     (tmp_path / "results").mkdir()
     (tmp_path / "results/sv_mixer_none.seed0.json").write_text(json.dumps(result))
-    for name, gain in (("worse", -0.02), ("better", 0.01)):
-        matrix["runs"][name] = {"groups": ["main"], "against": "sv_mixer_none", "seeds": 1}
+    for name, gain in (("other", 0.0), ("worse", -0.02), ("better", 0.01)):
+        matrix["runs"][name] = {"groups": ["main"], "seeds": 1}
+        if name != "other":
+            matrix["runs"][name]["against"] = "sv_mixer_none"
         changed = json.loads(json.dumps(result))
         for metrics in changed["metrics"].values():
             metrics["eer"] -= gain
@@ -140,12 +163,44 @@ def test_changes_of_a_run_stand_beside_it_the_best_first(done, tmp_path):
     made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=100)
     assert made.returncode == 0, made.stderr
     table = [line.strip("| ").split(" | ") for line in made.stdout.splitlines() if line.startswith("| ")]
-    assert [cells[0] for cells in table] == ["run", "---", "sv_mixer_none", "better", "worse"]
+    assert [cells[0] for cells in table] == ["run", "---", "sv_mixer_none", "better", "worse", "other"]
     change = table[0].index("change of EER, points: test")
-    assert [cells[change] for cells in table[2:]] == ["–", "-1.00", "2.00"]
-    assert [cells[change + 4] for cells in table[2:]] == ["–", "sv_mixer_none", "sv_mixer_none"]
+    assert [cells[change] for cells in table[2:]] == ["–", "-1.00", "2.00", "–"]
+    assert [cells[change + 4] for cells in table[2:]] == ["–", "sv_mixer_none", "sv_mixer_none", "–"]
     page = (tmp_path / "page.html").read_text()
     assert "change of EER" in page and page.index("better") < page.index("worse")
+
+
+def test_results_of_other_trials_are_not_compared(done, tmp_path):
+    shutil.copytree(done[0] / "exp/results", tmp_path / "results")
+    file = tmp_path / "results/transformer_none.seed0.json"
+    result = json.loads(file.read_text())
+    result["metrics"]["test"]["num_targets"] += 1
+    file.write_text(json.dumps(result))
+    words = (LOCAL / "study_report.py", LOCAL / "study_smoke.yaml", tmp_path / "results")
+    refused = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "transformer_none.seed0 was measured with other trials" in refused.stderr
+
+
+def test_another_corpus_wants_another_place(done, tmp_path):
+    """Else its tables would mix both."""
+    (tmp_path / "other").mkdir()
+    words = study(done[0], "--matrix", str(LOCAL / "study_smoke.yaml"), "--corpus-dir", str(tmp_path / "other"))
+    refused = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1 and "study.sh" not in refused.stdout
+    assert f"was made with {done[0]}/data/corpus, not with {tmp_path}/other. To mend: " in refused.stderr
+
+
+def test_results_md_shows_the_results_that_are_kept():
+    results = LOCAL.parent / "results/study"
+    words = (LOCAL / "study_report.py", LOCAL / "study.yaml", results)
+    made = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, timeout=200)
+    assert made.returncode == 0, made.stderr
+    text = (LOCAL.parent / "RESULTS.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- study: begin -->")[1].split("<!-- study: end -->")[0]
+    assert shown.strip() == made.stdout.strip(), (
+        "local/study.sh --report true --results results/study --into RESULTS.md"
+    )
 
 
 def test_draws_of_other_scores_are_not_taken(done, tmp_path):
@@ -226,7 +281,7 @@ class TestIntervals:
                 of_system = mean + shared + of_speakers * rng.standard_normal(num_spks) / 2**0.5
                 systems.append(of_system + of_seeds * rng.standard_normal((count, 1)))
             values = [system.mean(axis=1).tolist() for system in systems]
-            found = statistics.unpaired(*values, [system @ draws.T for system in systems], num_spks, pooled)
+            found = statistics.difference_of_means(*values, [system @ draws.T for system in systems], num_spks, pooled)
             held += found.low <= truth <= found.high
         assert 0.93 <= held / repeats <= 0.995
 
@@ -240,7 +295,7 @@ class TestIntervals:
         alone = statistics.estimate([0.1], same, 40, statistics.pool([[0.5], []]))
         assert alone.high == pytest.approx(alone.mean) and not alone.over_seeds
         two = statistics.estimate([0.0, 0.2], np.full((2, 50), 0.1), 40, pooled)
-        assert two.high - two.mean == pytest.approx(12.706 * 0.1, rel=1e-4)  # its own
+        assert two.high - two.mean == pytest.approx(3.1824 * (0.02 / 3 / 2) ** 0.5, rel=1e-4)  # one rule for all
 
     def test_seeds_count(self, statistics):
         same = np.full((3, 50), 0.1)  # speakers change nothing

@@ -9,17 +9,17 @@ _local=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 help_message="usage: $0 [options]
 examples:
   $0 --corpus-dir corpora/speechocean762 --whisper models/whisper-base-encoder --dvector Resemblyzer-0.1.4-py3-none-any.whl
-  $0 --report true --into RESULTS.md --page exp/study/report.html"
+  $0 --report true --results results/study --into RESULTS.md --page exp/study/report.html"
 
 group=all          # main, rates, students, kd, teachers, backends, frontend or beyond; all: every run
 only=              # NAME,NAME ...: only these runs of the group
 corpus_dir=        # ROOT/train/SPK/UTT.ext, ROOT/test/...; noise and rooms in ROOT or beside it, as run.sh looks for them
-whisper=           # Whisper's encoder, the teacher (none: runs that need it are left out)
-dvector=           # the wheel of resemblyzer 0.1.4, whose embeddings teach, too (none: runs that need it are left out)
-layers=2,4,6       # of Whisper, that are kept as teacher targets
+whisper=           # directory of Whisper's encoder (save_pretrained), the teacher [without it runs that it teaches are left out]
+dvector=           # the wheel of resemblyzer 0.1.4, whose embeddings teach, too [without it runs that it teaches are left out]
+layers=2,4,6       # of Whisper, that are kept as teacher targets: all that the matrix's KD compares with
 nj=1               # runs side by side, each of one thread; the results are the same
 seeds=             # so many seeds of each run, from 0 on [as the matrix says]
-smoke=false        # two students, one seed, on a synthetic corpus, in seconds: shows that all of it works
+smoke=false        # two students, one seed, on a synthetic corpus, in a minute; with --whisper KD from it, too
 report=false       # train nothing: only the tables of the results that are there, as Markdown
 into=              # the tables also go into this Markdown file, between its lines "<!-- study: begin -->" and "... end -->"
 page=              # and all there is to see to this HTML page, with figures
@@ -27,21 +27,22 @@ device=cpu         # cpu, cuda ...
 matrix=            # what is trained [local/study.yaml]
 data=              # data directories [data/study]
 exp=               # models and scores [exp/study]
-results=           # results, one small JSON file each [results/study]
+results=           # results, one small JSON file each [EXP/results]; svtk's own, on speechocean762, are in results/study
 num_valid_spks=12  # speakers held out of training for validation
 . "$SVTK_ROOT/utils/parse_options.sh"
 
 [ $# -eq 0 ] || _options_error "found '$1', expected options only"
 [[ $nj =~ ^[1-9][0-9]*$ ]] || _options_error "--nj $nj: expected a whole number of at least 1"
 [[ $seeds =~ ^[0-9]*$ ]] || _options_error "--seeds $seeds: expected a whole number"
+[ -z "$into" ] || [ -w "$into" ] || die "--into $into: no such file, or not writable"
 if [ "$smoke" = true ]; then
   matrix=${matrix:-$_local/study_smoke.yaml} data=${data:-$_local/../data/study_smoke} exp=${exp:-$_local/../exp/study_smoke}
-  results=${results:-$exp/results} num_valid_spks=2 layers=last
+  num_valid_spks=2 layers=last
 fi
 matrix=${matrix:-$_local/study.yaml}
 data=$(realpath -m -- "${data:-$_local/../data/study}")
 exp=$(realpath -m -- "${exp:-$_local/../exp/study}")
-results=$(realpath -m -- "${results:-$_local/../results/study}")
+results=$(realpath -m -- "${results:-$exp/results}")
 [[ $exp != *[[:space:]]* ]] || _options_error "--exp $exp: white space in its path is not supported"
 python=${SVTK_PYTHON:-$SVTK_ROOT/.venv/bin/python}  # as bin/svtk chooses it
 [ -n "${SVTK_PYTHON:-}" ] || [ -x "$python" ] || python=python3
@@ -56,8 +57,9 @@ if [ "$report" = true ]; then
   exit
 fi
 
-study list "$matrix" "$group" "${seeds:-0}" "$only" > /dev/null  # what is wrong with the matrix shows now
+study list "$matrix" "$group" "${seeds:-0}" "$only" > /dev/null  # what is wrong with the matrix shows now,
 mkdir -p "$exp/log" "$data"
+study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"  # and results that it does not describe
 if [ "$smoke" = true ]; then
   corpus_dir=$data/corpus
   [ -d "$corpus_dir" ] || svtk make-demo-corpus --num-spks 10 --num-test-spks 4 --utts-per-spk 3 "$corpus_dir"
@@ -68,6 +70,17 @@ for name in whisper dvector; do
   [ -z "${!name}" ] || [ -e "${!name}" ] || die "--$name ${!name}: no such file or directory"
   [ -z "${!name}" ] || printf -v "$name" '%s' "$(realpath -- "${!name}")"
 done
+
+noted() {  # noted NAME VALUE: what EXP was begun with; another corpus or teacher would leave tables of both
+  local file=$exp/$1.input
+  [ -n "$2" ] || return 0
+  [ -s "$file" ] || echo "$2" > "$file"
+  [ "$(cat "$file")" = "$2" ] \
+    || die "$exp was made with $(cat "$file"), not with $2. To mend: another --exp, --data and --results, or remove $file if both are the same"
+}
+noted corpus_dir "$corpus_dir"
+noted whisper "$whisper"
+noted dvector "$dvector"
 
 log "data: $corpus_dir → $data"
 "$_local/../run.sh" --corpus folder --corpus-dir "$corpus_dir" --data "$data" --exp "$exp/prepare" \
@@ -96,7 +109,7 @@ train_whisper() {  # its backend alone
 measure_teacher() {
   local dir=$exp/teachers/$1
   "$_local/study_measure.sh" "$data" "$dir" "$dir/test.scp" "$exp/log/teacher_$1"
-  study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
+  [ -s "$results/teacher_$1.json" ] || study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
 }
 ready=" none "
 for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' ' -f 3 | tr + '\n' | sort -u); do
@@ -131,8 +144,8 @@ for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' 
 done
 
 # The runs, first seeds first; each leaves its result when it is whole.
-list=$exp/runs
-study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"
+list=$(mktemp "$exp/runs.XXXXXX")  # its own: two studies may share EXP, each with its --only
+trap 'rm -f "$list"' EXIT
 study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed teacher; do
   options=
   for one in ${teacher//+/ }; do
@@ -144,8 +157,7 @@ study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed te
     esac
   done
   echo "$name $seed$options"
-done > "$list.part"
-mv "$list.part" "$list"
+done > "$list"
 log "$(wc -l < "$list") runs, $nj side by side → $results"
 export _local python data exp results device
 one() {
@@ -160,6 +172,8 @@ one() {
 }
 export -f one
 # shellcheck disable=SC2016  # the shell that xargs starts expands these
-xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ < "$list" || die "runs failed; their logs are named above. To mend: see there; the same command again goes on"
+failed=
+xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ < "$list" || failed=yes
 
-report
+[ -n "$failed" ] && ! compgen -G "$results/*.json" > /dev/null || report
+[ -z "$failed" ] || die "runs failed; their logs are named above. To mend: see there; the same command again goes on"

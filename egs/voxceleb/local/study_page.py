@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from study_report import TRIALS, Difference, Row, Study, between, origin, spread, verdict
+from study_report import TRIALS, Difference, Row, Study, between, origin, spread
 from study_statistics import Estimate
 
 from svtk.score.report.drawings import Drawing
@@ -25,8 +25,8 @@ def render(study: Study, command: str) -> str:
     if study.missing:
         sections.append(_missing_section(study))
     sections[-1]["records"] = [
-        {"label": f"{number} results", "about": f"revision {revision}, {device}", "command": command}
-        for (revision, device), number in origin(study).items()
+        {"label": f"{len(names)} results", "about": f"revision {revision}, {device}", "command": command}
+        for (revision, device), names in origin(study).items()
     ]
     return fill_page("The study: students, distillation, teachers", sections, lede=_lede(study))
 
@@ -36,7 +36,7 @@ def _lede(study: Study) -> str:
     if not study.differences or (found := study.differences[0].of("eer")) is None:
         return study.count
     first = study.differences[0]
-    seeds = f"{first.seeds} seed" + "s" * (len(found.values) > 1)
+    seeds = f"{first.seeds} seeds"
     what = f"{first.first.name} minus {first.second.name}: {spread(found, 100, 2)} points of EER"
     return f"{study.count} {what} (95 %: {between(found, 100, 2)}; {seeds})."
 
@@ -112,14 +112,18 @@ def _differences_section(differences: Sequence[Difference], colors: Colors) -> d
                 continue
             label = f"{difference.first.name} − {difference.second.name}"
             cells = [{"text": label, "color": colors[difference.first.config]}, {"text": name}]
-            cells += [{"text": difference.seeds}, _figure_cell(eer, 100, 2), {"text": verdict(eer)}]
+            cells += [
+                {"text": difference.seeds},
+                _figure_cell(eer, 100, 2),
+                {"text": difference.verdict("eer", trials)},
+            ]
             rows.append({"key": label, "cells": [*cells, _figure_cell(cost, 1, 3)]})
     about = "Left of 0 the first has fewer errors. Dots: seeds. Lines: 95 % over seeds and speakers. Trials: test."
     drawing = Drawing("differences", None, "Differences", about, partial(draw_differences, differences, colors))
     return {
         "name": "differences",
         "heading": "Differences",
-        "about": "Same trials and draws of speakers, and seed by seed where both have the same. One interval in "
+        "about": "Between the means of either's seeds, with the same trials and draws of speakers. One interval in "
         "twenty errs by chance.",
         "columns": _headings(columns),
         "rows": rows,

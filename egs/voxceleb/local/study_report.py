@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from study import chosen, read_json, read_matrix, stop
-from study_statistics import Estimate, Pooled, estimate, from_words, pool, unpaired
+from study_statistics import Estimate, Pooled, difference_of_means, estimate, from_words, pool
 
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 TRIALS = {"test": "test", "test_same_sex": "same sex"}  # and what tables call them
@@ -70,7 +70,10 @@ class Row:
         if not seeds or any(trials not in self.results[seed]["metrics"] for seed in seeds):
             return None
         values, draws = [self.value(figure, trials, seed) for seed in seeds], self.draws(figure, trials, seeds)
-        return estimate(values, draws, self.num_spks, self.pooled.get((figure, trials)))
+        found = estimate(values, draws, self.num_spks, self.pooled.get((figure, trials)))
+        if found.low is None:
+            return found
+        return dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))  # no figure lies outside
 
     def value(self, figure: str, trials: str, seed: int) -> float:
         """The figure of one seed."""
@@ -96,7 +99,7 @@ def value_of(result: Mapping[str, Any], figure: str, trials: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The first row's figures minus the second's: seed by seed where both have the same, else of their means."""
+    """The mean of the first row's figures minus that of the second's, with the same draws of speakers."""
 
     first: Row
     second: Row
@@ -107,16 +110,18 @@ class Difference:
         return bool(self.first.results and self.second.results)
 
     @property
-    def is_paired(self) -> bool:
-        """Whether seeds are compared one by one."""
-        seeds = [set(row.results) for row in (self.first, self.second)]
-        return seeds[0] == seeds[1] and len(seeds[0]) > 1
-
-    @property
     def seeds(self) -> str:
-        """How many seeds are compared."""
-        counts = [len(row.results) for row in (self.first, self.second)]
-        return str(counts[0]) if self.is_paired else f"{counts[0]}, {counts[1]}"
+        """How many seeds either row has."""
+        return f"{len(self.first.results)}, {len(self.second.results)}"
+
+    def verdict(self, figure: str, trials: str) -> str:
+        """Whether the first is ``lower``, ``higher`` or that is ``open``; ``one seed`` where neither row has more."""
+        found = self.of(figure, trials)
+        if found is None or found.low is None:
+            return "–"
+        if not found.over_seeds or len(self.first.results) == len(self.second.results) == 1:
+            return "one seed"
+        return "lower" if found.high < 0 else "higher" if found.low > 0 else "open"
 
     def of(self, figure: str, trials: str = "test") -> Estimate | None:
         """The difference of ``eer`` or ``min_dcf``; None where a run does not have it."""
@@ -124,17 +129,13 @@ class Difference:
         if any(row.of(figure, trials) is None for row in rows):
             return None
         seeds = [sorted(row.results) for row in rows]
-        if self.is_paired or pooled is None:
-            seeds = [sorted(set(seeds[0]) & set(seeds[1]))] * 2
         values = [[row.value(figure, trials, seed) for seed in of] for row, of in zip(rows, seeds, strict=True)]
         draws = [row.draws(figure, trials, of) for row, of in zip(rows, seeds, strict=True)]
         known = None if any(d is None for d in draws) else draws
-        if not self.is_paired and pooled is not None:
-            return unpaired(*values, known, self.first.num_spks, pooled)
-        if not seeds[0]:
-            return None
-        between_rows = None if known is None else known[0] - known[1]
-        return estimate([a - b for a, b in zip(*values, strict=True)], between_rows, self.first.num_spks)
+        found = difference_of_means(*values, known, self.first.num_spks, pooled)
+        if seeds[0] == seeds[1]:
+            found = dataclasses.replace(found, values=tuple(a - b for a, b in zip(*values, strict=True)))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,11 +164,13 @@ class Study:
         ]
 
     def _best_first(self, rows: Sequence[Row]) -> list[Row]:
-        """Rows as they stand, but where all others are changes of the first, those that gained most come first."""
-        changes = [self.against.get(row.name) for row in rows[1:]]
-        if not changes or any(change is None or change.second is not rows[0] for change in changes):
-            return list(rows)
-        return [rows[0], *sorted(rows[1:], key=lambda row: self.against[row.name].of("eer").mean)]
+        """Rows as they stand, but after the first its changes, those first that gained most."""
+        if not rows:
+            return []
+        changes = [row for row in rows[1:] if row.name in self.against and self.against[row.name].second is rows[0]]
+        gain = {row.name: self.against[row.name].of("eer").mean for row in changes}
+        others = [row for row in rows[1:] if row not in changes]
+        return [rows[0], *sorted(changes, key=lambda row: gain[row.name]), *others]
 
     @property
     def missing(self) -> list[Row]:
@@ -192,7 +195,8 @@ def read_study(path: str, results: str) -> Study:
     for file in sorted(Path(results).glob("*.seed*.json")):
         result = read_json(file)
         found.setdefault(result["name"], {})[result["seed"]] = result
-    several = [list(of_seed.values()) for of_seed in found.values() if len(of_seed) > 1]
+    _check_trials(found, results)
+    several = [list(found[name].values()) for name in matrix["runs"] if len(found.get(name, {})) > 1]
     pooled = {
         (figure, trials): pool([value_of(result, figure, trials) for result in of] for of in several)
         for figure in FIGURES
@@ -223,20 +227,32 @@ def read_study(path: str, results: str) -> Study:
     )
 
 
-def origin(study: Study) -> dict[tuple[str, str], int]:
-    """How many results each revision and device gave."""
-    counts: dict[tuple[str, str], int] = {}
+def _check_trials(found: Mapping[str, Mapping[int, Mapping[str, Any]]], results: str) -> None:
+    """Results that were measured with other trials or speakers than the others end the program."""
+    first = None
+    for name, of_seed in found.items():
+        for seed, result in of_seed.items():
+            counts = {
+                trials: (metrics["confidence"]["num_spks"], metrics["num_targets"], metrics["num_nontargets"])
+                for trials, metrics in result["metrics"].items()
+            }
+            first = first or (f"{name}.seed{seed}", counts)
+            if counts != first[1]:
+                stop(
+                    f"{results}: {name}.seed{seed} was measured with other trials (speakers, targets, nontargets: "
+                    f"{counts}) than {first[0]} ({first[1]}). To mend: one --results for each corpus"
+                )
+
+
+def origin(study: Study) -> dict[tuple[str, str], list[str]]:
+    """Which rows each revision and device gave; a revision with a + had changes that were not committed."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for result in study.results:
-        key = ((result["revision"] or "unknown")[:10], result["device"])
-        counts[key] = counts.get(key, 0) + 1
-    return counts
-
-
-def verdict(difference: Estimate) -> str:
-    """What a difference's interval says."""
-    if difference.low is None or not difference.over_seeds:
-        return "one seed" if len(difference.values) < 2 else "–"
-    return "lower" if difference.high < 0 else "higher" if difference.low > 0 else "open"
+        revision = result["revision"] or "unknown"
+        key = (revision[:10] + "+" * revision.endswith("+"), result["device"])
+        name = f"{result['name']}.seed{result['seed']}" if "run" in result else result["name"]
+        rows.setdefault(key, []).append(name)
+    return rows
 
 
 def markdown(study: Study) -> str:
@@ -246,16 +262,27 @@ def markdown(study: Study) -> str:
         parts += [f"#### {title}", "", *_table(rows, study.against), ""]
     if any(row.paper for row in study.rows.values() if row.results):
         parts += [
-            "The paper's column: EER % on Vox1-O (arXiv 2509.14136) of the same student and KD with 5 blocks of width",
-            "1024, taught by WavLM-Large on VoxCeleb2. Its order may be compared, its level not.",
+            "The paper's column: EER % on Vox1-O (arXiv 2509.14136, Tables I and III) of the same student and backend,",
+            "5 blocks of width 1024, always distilled, from WavLM-Large's last hidden state, on VoxCeleb2. Its order",
+            "may be compared, its level not.",
             "",
         ]
     if study.differences:
         parts += ["#### Differences: the first minus the second", "", *_differences(study.differences), ""]
     names = ", ".join(f"{row.name} ({' '.join(map(str, row.missing))})" for row in study.missing)
     parts += [study.count + (f" Missing, with their seeds: {names}." if names else ""), ""]
-    parts += [f"Revision {key[0]}, {key[1]}: {number} results." for key, number in origin(study).items()]
+    parts += ["Revisions of the results; + marks a checkout with changes that were not committed:", ""]
+    parts += [f"- {key[0]}, {key[1]}: {_brief(names)}" for key, names in origin(study).items()]
     return "\n".join(parts)
+
+
+def _brief(names: Sequence[str]) -> str:
+    """``a.seed0 a.seed1 b.seed0`` as "a 0 1, b 0"."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        row, _, seed = name.partition(".seed")
+        seeds.setdefault(row, []).append(seed)
+    return ", ".join(" ".join([row, *filter(None, of)]) for row, of in seeds.items())
 
 
 def _table(rows: Sequence[Row], against: Mapping[str, Difference]) -> list[str]:
@@ -315,7 +342,7 @@ def _differences(differences: Sequence[Difference]) -> list[str]:
                 continue
             cells = [f"{difference.first.name} − {difference.second.name}", name, difference.seeds]
             cells += [spread(eer, 100, 2), between(eer, 100, 2), " ".join(f"{100 * value:.2f}" for value in eer.values)]
-            lines.append(_line([*cells, verdict(eer), spread(cost, 1, 3), between(cost, 1, 3)]))
+            lines.append(_line([*cells, difference.verdict("eer", trials), spread(cost, 1, 3), between(cost, 1, 3)]))
     return lines
 
 

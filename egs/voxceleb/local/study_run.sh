@@ -20,10 +20,11 @@ flock "$lock"
 
 augment=()
 [ ! -d "$data/noise" ] || augment=(--noise "$data/noise")
+[ -s "$dir.times" ] || echo begun >> "$dir.attempts"
+# also where it is trained: distill then says at once so, or that this is another run
+run "$log_dir.distill.log" svtk distill --config "$exp/$name/config.yaml" --train "$data/train" --valid "$data/valid" \
+  --valid-trials "$data/trials/valid" --seed "$seed" --device "$device" --no-tensorboard "${augment[@]}" "$@" "$dir"
 if [ ! -s "$dir.times" ]; then
-  echo begun >> "$dir.attempts"
-  run "$log_dir.distill.log" svtk distill --config "$exp/$name/config.yaml" --train "$data/train" --valid "$data/valid" \
-    --valid-trials "$data/trials/valid" --seed "$seed" --device "$device" --no-tensorboard "${augment[@]}" "$@" "$dir"
   times > "$dir.times.part"
   mv "$dir.times.part" "$dir.times"
 fi

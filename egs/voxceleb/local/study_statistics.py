@@ -8,13 +8,13 @@ being Student's for the degrees of freedom of either. (Zou and Donner, Statistic
 Adding the variances, with Welch's and Satterthwaite's degrees of freedom, held the truth only 88 times in 100 with 2
 seeds, where seeds differ more than speakers; this 95 to 99 times, whichever part is the larger.)
 
-Of one seed, s is not known: it is pooled over all rows that have several, as if seeds mattered as much in each. So it
-is in differences of rows with unequal seeds, where the means of all that either row has are compared: two models of
-one seed have nothing in common that would make their errors alike. Where no row has several seeds, the interval is
-over speakers alone.
+Few seeds tell little of s, and one nothing: it is pooled over all rows that have several, as if seeds mattered as much
+in each, one rule for every row and difference. Differences compare the means of all seeds that either row has: two
+models of one seed have nothing in common that would make their errors alike. Where no row has several seeds, the
+interval is over speakers alone.
 
-Of simulated error rates (61 speakers, differences that vary by 1 point from seed to seed) such 95 % intervals held the
-true difference 198 times in 200 with 3 seeds and 99 in 100 with 5, those over speakers alone 184 and 93 times.
+Of simulated error rates (61 speakers, values that vary by 1 point from seed to seed) such 95 % intervals, s of the row
+itself, held the truth 198 times in 200 with 3 seeds and 99 in 100 with 5, those over speakers alone 184 and 93 times.
 """
 
 from __future__ import annotations
@@ -80,28 +80,29 @@ def estimate(
         values: measured with all speakers.
         draws: the same with each draw of speakers, float64 (S, R); None: not known.
         num_spks: how many speakers were drawn from.
-        pooled: what one seed alone may be off by.
+        pooled: the variance between seeds; None: that of *values*.
         level: how often intervals are to hold the true mean.
     """
     count = len(values)
-    own = Pooled(float(np.var(values, ddof=1)), count - 1) if count > 1 else None
+    own = pool([values])
     found = Estimate(tuple(values), float(np.mean(values)), None if own is None else own.variance**0.5)
     return _with_interval(
-        found, None if draws is None else draws.mean(axis=0), num_spks, own or pooled, 1 / count, level
+        found, None if draws is None else draws.mean(axis=0), num_spks, pooled or own, 1 / count, level
     )
 
 
-def unpaired(
+def difference_of_means(
     first: Sequence[float],
     second: Sequence[float],
-    draws: tuple[np.ndarray, np.ndarray] | None,
+    draws: Sequence[np.ndarray] | None,
     num_spks: int,
-    pooled: Pooled,
+    pooled: Pooled | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """The mean of *first* minus that of *second*, of any seeds of either; the draws of speakers are the same.
 
-    The arguments are those of :func:`estimate`; values are those of *first*, each minus the mean of *second*.
+    The arguments are those of :func:`estimate`, *draws* those of either; without *pooled* the interval is over speakers
+    alone. Values are those of *first*, each minus the mean of *second*.
     """
     values = tuple(value - float(np.mean(second)) for value in first)
     of_draws = None if draws is None else draws[0].mean(axis=0) - draws[1].mean(axis=0)
