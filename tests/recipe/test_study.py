@@ -315,6 +315,10 @@ class TestMatrix:
         lines = ask("list", LOCAL / "study.yaml", "main", 0).stdout.splitlines()
         assert len(lines) == 20 and lines[0] == "sv_mixer_none 0 none" and lines[4] == "sv_mixer_none 1 none"
 
+    def test_a_run_of_no_seeds_is_made_where_asked_for(self):
+        for seeds, expected in ((0, []), (1, ["sphereface2 0 none"])):
+            assert ask("list", LOCAL / "study.yaml", "beyond", seeds, "sphereface2").stdout.splitlines() == expected
+
     def test_more_seeds_than_the_matrix_says(self):
         lines = ask("list", LOCAL / "study.yaml", "beyond", 2, "ema").stdout.splitlines()
         assert lines == ["ema 0 none", "ema 1 none"]
