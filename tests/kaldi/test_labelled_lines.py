@@ -6,7 +6,7 @@ import math
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from svtk.errors import DataError
@@ -50,25 +50,31 @@ def test_lines_are_read_as_their_words(tmp_path_factory, rows, newline):
         assert read(path) == expected
 
 
+@example("1 1")  # a score and its label
 @given(st.text(st.sampled_from("a1 .\n\t-e\r"), max_size=30))
 def test_what_is_not_read_is_an_error_that_names_the_first_wrong_line(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("x") / "scores"
     path.write_bytes(text.encode())
     lines = text.removesuffix("\n").split("\n") if text else []
 
-    def sound(line: str, width: int) -> bool:
+    width = len(lines[0].split()) if lines else 0  # 2: score and label; 3: keys and score; 4: all
+
+    def sound(line: str) -> bool:
+        words = line.split()
         try:
-            return len(line.split()) == width == 3 and not math.isnan(float(line.split()[2]))
+            if len(words) != width or width not in (2, 3, 4) or math.isnan(float(words[0 if width == 2 else 2])):
+                return False
         except ValueError:
             return False
+        return width == 3 or words[-1] in LABELS
 
-    wrong = [number for number, line in enumerate(lines, 1) if not sound(line, 3)]
+    wrong = [number for number, line in enumerate(lines, 1) if not sound(line)]
     if lines and not wrong:
         assert len(read(path)) == len(lines)
         return
     with pytest.raises(DataError) as caught:
         read(path)
-    assert caught.value.line == (wrong[0] if lines and len(lines[0].split()) == 3 else caught.value.line)
+    assert caught.value.line == (wrong[0] if width == 3 else caught.value.line)
 
 
 @pytest.mark.parametrize("size", [1, 16, 1 << 24])
