@@ -73,14 +73,14 @@ def teacher_embeddings(corpus, tmp_path_factory):
     return f"ark:{table}"
 
 
+def sets(settings: list[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
 def trained_teacher(svtk_main, corpus, encoder, model):
-    sets = [
-        word
-        for setting in (*cut_down(load_config(CONF / "study_teacher.yaml")), "crop_duration=0.5")
-        for word in ("--set", setting)
-    ]
+    settings = [*cut_down(load_config(CONF / "study_teacher.yaml")), "crop_duration=0.5"]
     done = svtk_main(
-        *("train-teacher", "--config", CONF / "study_teacher.yaml", *sets, "--encoder", encoder),
+        *("train-teacher", "--config", CONF / "study_teacher.yaml", *sets(settings), "--encoder", encoder),
         *("--valid", corpus.valid, "--valid-trials", corpus.trials, corpus.train, model),
     )
     assert done.code == 0, done.stderr
@@ -111,10 +111,9 @@ def test_two_steps(name, svtk_main, corpus, teacher, teacher_embeddings, student
         verb = "fine-tune"
         settings.append("crop_duration=0.98")  # two windows of the student, as there
         data += ["--model", student_dir]
-    sets = [word for setting in settings for word in ("--set", setting)]
     noise = ["--noise", corpus.noise] if "augment" in mapping else []
     done = svtk_main(
-        *(verb, "--config", CONF / f"{name}.yaml", *sets, *noise),
+        *(verb, "--config", CONF / f"{name}.yaml", *sets(settings), *noise),
         *("--valid", corpus.valid, "--valid-trials", corpus.trials, *data, model),
     )
     assert done.code == 0, done.stderr

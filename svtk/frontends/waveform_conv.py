@@ -47,8 +47,8 @@ class WaveformConv(nn.Module):
 
     Convolutions without bias, GELU, and GroupNorm with one group per channel after the first only; then
     LayerNorm, Linear to H and dropout. No positional encoding. The convolutions begin as those of wav2vec 2.0 and WavLM
-    do (He et al., 2015): as PyTorch's own begin, six layers without a norm leave 1/1000 of the signal, which is less
-    than LayerNorm's epsilon.
+    do (He et al., 2015): as PyTorch's own begin, six layers without a norm leave 1/1000 of the signal, whose variance
+    is less than LayerNorm's epsilon.
     """
 
     def __init__(self, config: Config, hidden_dim: int):

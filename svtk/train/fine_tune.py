@@ -12,7 +12,7 @@ import torch
 from svtk.config import from_mapping
 from svtk.data import SAMPLE_RATE
 from svtk.errors import ConfigError
-from svtk.models.speaker_model import load_model
+from svtk.models.speaker_model import load_model, save_model
 from svtk.train import parallel
 from svtk.train.classifier import start_classifier
 from svtk.train.options import TrainOptions, resolve
@@ -77,13 +77,13 @@ def fine_tune(mapping: dict[str, Any], run: Run, *, model: str, path: Any = None
         )
     if run.finished("fine-tune", resolved, model=model):
         return
-    save = {}
+    save = save_model
     if trained.config.kind == "teacher" and config.train_encoder:
         own = {**trained.config.teacher, "source": "encoder"}
         trained.config = dataclasses.replace(trained.config, teacher=own)
-        save["save"] = save_with_encoder
+        save = save_with_encoder
     elif trained.config.kind == "teacher":
         trained.freeze_encoder()
     start = partial(start_classifier, source=Path(model))
     torch.manual_seed(run.seed)
-    run.train(trained, run.crops(config), components["sv_loss"], config, start=start, **save)
+    run.train(trained, run.crops(config), components["sv_loss"], config, save=save, start=start)

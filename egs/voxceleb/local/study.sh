@@ -57,9 +57,10 @@ if [ "$report" = true ]; then
   exit
 fi
 
-study list "$matrix" "$group" "${seeds:-0}" "$only" > /dev/null  # what is wrong with the matrix shows now,
+# What is wrong with the matrix, and results that it does not describe, show now.
+listed=$(study list "$matrix" "$group" "${seeds:-0}" "$only")
 mkdir -p "$exp/log" "$data"
-study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"  # and results that it does not describe
+study configs "$matrix" "$group" "$SVTK_ROOT/conf" "$exp" "$results"
 if [ "$smoke" = true ]; then
   corpus_dir=$data/corpus
   [ -d "$corpus_dir" ] || svtk make-demo-corpus --num-spks 10 --num-test-spks 4 --utts-per-spk 3 "$corpus_dir"
@@ -112,7 +113,7 @@ measure_teacher() {
   [ -s "$results/teacher_$1.json" ] || study result "teacher_$1" 0 none "$dir" "$device" "$results/teacher_$1.json"
 }
 ready=" none "
-for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' ' -f 3 | tr + '\n' | sort -u); do
+for teacher in $(cut -d ' ' -f 3 <<< "$listed" | tr + '\n' | sort -u); do
   case $teacher in
     whisper | whisper_tuned) [ -n "$whisper" ] || { log "no --whisper: runs taught by $teacher are left out" && continue; } ;;
     dvector) [ -n "$dvector" ] || { log "no --dvector: runs taught by it are left out" && continue; } ;;
@@ -144,9 +145,9 @@ for teacher in $(study list "$matrix" "$group" "${seeds:-0}" "$only" | cut -d ' 
 done
 
 # The runs, first seeds first; each leaves its result when it is whole.
-list=$(mktemp "$exp/runs.XXXXXX")  # its own: two studies may share EXP, each with its --only
-trap 'rm -f "$list"' EXIT
-study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed teacher; do
+runs=()
+while read -r name seed teacher; do
+  [ -n "$name" ] || continue  # nothing is listed
   options=
   for one in ${teacher//+/ }; do
     [[ $ready == *" $one "* ]] || continue 2
@@ -156,9 +157,9 @@ study list "$matrix" "$group" "${seeds:-0}" "$only" | while read -r name seed te
       *) options+=" --targets $exp/targets/$one" ;;
     esac
   done
-  echo "$name $seed$options"
-done > "$list"
-log "$(wc -l < "$list") runs, $nj side by side → $results"
+  runs+=("$name $seed$options")
+done <<< "$listed"
+log "${#runs[@]} runs, $nj side by side → $results"
 export _local python data exp results device
 one() {
   local id=$1.seed$2
@@ -173,7 +174,7 @@ one() {
 export -f one
 # shellcheck disable=SC2016  # the shell that xargs starts expands these
 failed=
-xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ < "$list" || failed=yes
+printf '%s\n' "${runs[@]}" | xargs -r -P "$nj" -L 1 bash -c 'one "$@"' _ || failed=yes
 
-[ -n "$failed" ] && ! compgen -G "$results/*.json" > /dev/null || report
+if [ -z "$failed" ] || compgen -G "$results/*.json" > /dev/null; then report; fi
 [ -z "$failed" ] || die "runs failed; their logs are named above. To mend: see there; the same command again goes on"

@@ -25,8 +25,8 @@ def render(study: Study, command: str) -> str:
     if study.missing:
         sections.append(_missing_section(study))
     sections[-1]["records"] = [
-        {"label": f"{len(names)} results", "about": f"revision {revision}, {device}", "command": command}
-        for (revision, device), names in origin(study).items()
+        {"label": f"{len(results)} results", "about": f"revision {revision}, {device}", "command": command}
+        for (revision, device), results in origin(study).items()
     ]
     return fill_page("The study: students, distillation, teachers", sections, lede=_lede(study))
 
@@ -112,11 +112,7 @@ def _differences_section(differences: Sequence[Difference], colors: Colors) -> d
                 continue
             label = f"{difference.first.name} − {difference.second.name}"
             cells = [{"text": label, "color": colors[difference.first.config]}, {"text": name}]
-            cells += [
-                {"text": difference.seeds},
-                _figure_cell(eer, 100, 2),
-                {"text": difference.verdict("eer", trials)},
-            ]
+            cells += [{"text": difference.seeds}, _figure_cell(eer, 100, 2), {"text": difference.verdict(eer)}]
             rows.append({"key": label, "cells": [*cells, _figure_cell(cost, 1, 3)]})
     about = "Left of 0 the first has fewer errors. Dots: seeds. Lines: 95 % over seeds and speakers. Trials: test."
     drawing = Drawing("differences", None, "Differences", about, partial(draw_differences, differences, colors))

@@ -66,24 +66,27 @@ class Row:
 
     def of(self, figure: str, trials: str = "test") -> Estimate | None:
         """``eer`` or ``min_dcf`` (p_target 0.05); None where no run has it."""
-        seeds = sorted(self.results)
-        if not seeds or any(trials not in self.results[seed]["metrics"] for seed in seeds):
+        if not self.has(trials):
             return None
-        values, draws = [self.value(figure, trials, seed) for seed in seeds], self.draws(figure, trials, seeds)
+        values, draws = self.values(figure, trials), self.draws(figure, trials)
         found = estimate(values, draws, self.num_spks, self.pooled.get((figure, trials)))
         if found.low is None:
             return found
         return dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))  # no figure lies outside
 
-    def value(self, figure: str, trials: str, seed: int) -> float:
-        """The figure of one seed."""
-        return value_of(self.results[seed], figure, trials)
+    def has(self, trials: str) -> bool:
+        """Whether there are results, all of them with these trials."""
+        return bool(self.results) and all(trials in result["metrics"] for result in self.results.values())
 
-    def draws(self, figure: str, trials: str, seeds: Sequence[int]) -> np.ndarray | None:
-        """The figure with each draw of speakers, float64 (S, R); None where a run's are not known."""
-        if not all("draws" in self.results[seed] for seed in seeds):
+    def values(self, figure: str, trials: str) -> list[float]:
+        """The figure of each seed."""
+        return [value_of(self.results[seed], figure, trials) for seed in sorted(self.results)]
+
+    def draws(self, figure: str, trials: str) -> np.ndarray | None:
+        """The figure of each seed with each draw of speakers, float64 (S, R); None where a run's are not known."""
+        if not all("draws" in result for result in self.results.values()):
             return None
-        return np.stack([from_words(self.results[seed]["draws"][trials][figure]) for seed in seeds])
+        return np.stack([from_words(self.results[seed]["draws"][trials][figure]) for seed in sorted(self.results)])
 
     @property
     def num_spks(self) -> int:
@@ -114,10 +117,9 @@ class Difference:
         """How many seeds either row has."""
         return f"{len(self.first.results)}, {len(self.second.results)}"
 
-    def verdict(self, figure: str, trials: str) -> str:
-        """Whether the first is ``lower``, ``higher`` or that is ``open``; ``one seed`` where neither row has more."""
-        found = self.of(figure, trials)
-        if found is None or found.low is None:
+    def verdict(self, found: Estimate) -> str:
+        """By one of its estimates the first is ``lower``, ``higher`` or ``open``; ``one seed``: neither has more."""
+        if found.low is None:
             return "–"
         if not found.over_seeds or len(self.first.results) == len(self.second.results) == 1:
             return "one seed"
@@ -125,15 +127,14 @@ class Difference:
 
     def of(self, figure: str, trials: str = "test") -> Estimate | None:
         """The difference of ``eer`` or ``min_dcf``; None where a run does not have it."""
-        rows, pooled = (self.first, self.second), self.first.pooled.get((figure, trials))
-        if any(row.of(figure, trials) is None for row in rows):
+        rows = (self.first, self.second)
+        if not all(row.has(trials) for row in rows):
             return None
-        seeds = [sorted(row.results) for row in rows]
-        values = [[row.value(figure, trials, seed) for seed in of] for row, of in zip(rows, seeds, strict=True)]
-        draws = [row.draws(figure, trials, of) for row, of in zip(rows, seeds, strict=True)]
+        values, draws = [row.values(figure, trials) for row in rows], [row.draws(figure, trials) for row in rows]
         known = None if any(d is None for d in draws) else draws
+        pooled = self.first.pooled.get((figure, trials))
         found = difference_of_means(*values, known, self.first.num_spks, pooled)
-        if seeds[0] == seeds[1]:
+        if self.first.results.keys() == self.second.results.keys():
             found = dataclasses.replace(found, values=tuple(a - b for a, b in zip(*values, strict=True)))
         return found
 
@@ -165,12 +166,14 @@ class Study:
 
     def _best_first(self, rows: Sequence[Row]) -> list[Row]:
         """Rows as they stand, but after the first its changes, those first that gained most."""
-        if not rows:
-            return []
-        changes = [row for row in rows[1:] if row.name in self.against and self.against[row.name].second is rows[0]]
-        gain = {row.name: self.against[row.name].of("eer").mean for row in changes}
-        others = [row for row in rows[1:] if row not in changes]
-        return [rows[0], *sorted(changes, key=lambda row: gain[row.name]), *others]
+        first = rows[0].name
+        changes = {
+            row.name: self.against[row.name].of("eer").mean
+            for row in rows[1:]
+            if row.name in self.against and self.against[row.name].second.name == first
+        }
+        others = [row for row in rows[1:] if row.name not in changes]
+        return [rows[0], *(self.rows[name] for name in sorted(changes, key=changes.__getitem__)), *others]
 
     @property
     def missing(self) -> list[Row]:
@@ -244,15 +247,14 @@ def _check_trials(found: Mapping[str, Mapping[int, Mapping[str, Any]]], results:
                 )
 
 
-def origin(study: Study) -> dict[tuple[str, str], list[str]]:
-    """Which rows each revision and device gave; a revision with a + had changes that were not committed."""
-    rows: dict[tuple[str, str], list[str]] = {}
+def origin(study: Study) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The results of each revision and device; a revision with a + had changes that were not committed."""
+    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for result in study.results:
         revision = result["revision"] or "unknown"
         key = (revision[:10] + "+" * revision.endswith("+"), result["device"])
-        name = f"{result['name']}.seed{result['seed']}" if "run" in result else result["name"]
-        rows.setdefault(key, []).append(name)
-    return rows
+        results.setdefault(key, []).append(result)
+    return results
 
 
 def markdown(study: Study) -> str:
@@ -272,17 +274,17 @@ def markdown(study: Study) -> str:
     names = ", ".join(f"{row.name} ({' '.join(map(str, row.missing))})" for row in study.missing)
     parts += [study.count + (f" Missing, with their seeds: {names}." if names else ""), ""]
     parts += ["Revisions of the results; + marks a checkout with changes that were not committed:", ""]
-    parts += [f"- {key[0]}, {key[1]}: {_brief(names)}" for key, names in origin(study).items()]
+    parts += [f"- {key[0]}, {key[1]}: {_names(results)}" for key, results in origin(study).items()]
     return "\n".join(parts)
 
 
-def _brief(names: Sequence[str]) -> str:
-    """``a.seed0 a.seed1 b.seed0`` as "a 0 1, b 0"."""
-    seeds: dict[str, list[str]] = {}
-    for name in names:
-        row, _, seed = name.partition(".seed")
-        seeds.setdefault(row, []).append(seed)
-    return ", ".join(" ".join([row, *filter(None, of)]) for row, of in seeds.items())
+def _names(results: Sequence[Mapping[str, Any]]) -> str:
+    """Of runs the names with their seeds, of teachers the names: "a 0 1, b 0, teacher_c"."""
+    words: dict[str, list[str]] = {}
+    for result in results:
+        words.setdefault(result["name"], [result["name"]])
+        words[result["name"]] += [str(result["seed"])] * ("run" in result)
+    return ", ".join(map(" ".join, words.values()))
 
 
 def _table(rows: Sequence[Row], against: Mapping[str, Difference]) -> list[str]:
@@ -342,7 +344,7 @@ def _differences(differences: Sequence[Difference]) -> list[str]:
                 continue
             cells = [f"{difference.first.name} − {difference.second.name}", name, difference.seeds]
             cells += [spread(eer, 100, 2), between(eer, 100, 2), " ".join(f"{100 * value:.2f}" for value in eer.values)]
-            lines.append(_line([*cells, difference.verdict("eer", trials), spread(cost, 1, 3), between(cost, 1, 3)]))
+            lines.append(_line([*cells, difference.verdict(eer), spread(cost, 1, 3), between(cost, 1, 3)]))
     return lines
 
 
